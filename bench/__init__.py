@@ -1,0 +1,1 @@
+"""The lab, the wire, and the ``overspray`` command."""

@@ -1,0 +1,160 @@
+"""The wire: live frames that stand for the other machine and its NIC (BPF_F_TEST_XDP_LIVE_FRAMES).
+
+The program puts frames on ``wire0`` from inside the kernel; the softirq of ``nic0`` runs in the calling
+thread, on its core, as a NIC's would on the core of its interrupt.
+"""
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from bench.frame import FIRST_PORT, MOST_FLOWS, Frame, native
+from bench.lab import Lab
+from steering import bpf, cores, netns
+from steering.bpf import Kind
+from steering.compile import Module
+from steering.errors import BadInput, OversprayError
+from steering.layout import header
+from steering.waiting import wait_for
+
+LARGEST_BATCH = 256
+LOSSLESS_BATCH = 128
+"""A batch that the 256 places of a veth's ring hold, whatever its reader does meanwhile."""
+NEEDS = ("capabilities", "bcc", "native XDP on veth", "live frames", "tracepoints")
+"""What the doctor must find for a wire to work."""
+_LOOPBACK = 1
+_CALL = 32768
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What is sent: ``payload`` bytes a datagram, ``flows`` in turn, ``batch`` frames at once.
+
+    Raises BadInput where a number is out of its range.
+    """
+
+    payload: int = 18
+    flows: int = 1
+    batch: int = LOSSLESS_BATCH
+    run: int = 1
+    """Goes into every stamp."""
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("flows", self.flows, MOST_FLOWS),
+            ("batch", self.batch, LARGEST_BATCH),
+        ):
+            if not 1 <= value <= most:
+                raise BadInput(f"{name} of {value}: choose from 1 to {most}")
+
+
+class Wire:
+    """The wire of one lab, sending from one core. A context manager."""
+
+    def __init__(self, lab: Lab, traffic: Traffic | None = None, core: int = 0) -> None:
+        cores.require_usable(core)
+        self.lab, self.core = lab, core
+        self.traffic = traffic or Traffic()
+        self.frame = native(lab.plan, self.traffic.payload)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:  # what was opened is closed if the rest fails
+            self._module = stack.enter_context(
+                Module("wire.bpf.c", {"HEADER_BYTES": self.frame.header_bytes})
+            )
+            self._program = self._module.load("wire", Kind.XDP)
+            self._module.map("wire_config").put(0, config_of(self.frame, self.traffic))
+            for event in ("devmap_xmit", "redirect_err"):
+                observer = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
+                stack.enter_context(bpf.Tracepoint(observer, f"xdp_{event}"))
+            with netns.entered(self.lab.wire_ns):  # a devmap entry is resolved where it is written
+                port = struct.pack("=I", self.lab.wire_index)
+                self._module.map("wire_port").put(0, port)
+                # Attached somewhere, the program stays in the XDP dispatcher; else each call puts it
+                # there and waits for RCU twice. This `lo` is the lab's own, and down.
+                stack.enter_context(bpf.Link(self._program, _LOOPBACK, bpf.ATTACH_XDP, bpf.XDP_GENERIC))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def counts(self) -> dict[str, int]:
+        """All of enum wire_counter by name, summed over the cores."""
+        counted = self._module.counts("wire_counters", "wire_counter")
+        return {name: int(values.sum()) for name, values in counted.items()}
+
+    @property
+    def sent(self) -> int:
+        """Frames handed to ``wire0`` so far: the only truth about what was offered."""
+        return self.counts()["sent"]
+
+    def send(self, count: int) -> None:
+        """Exactly ``count`` frames, as fast as they go."""
+        goal = self.sent + count
+        # In the wire's namespace, for that is where frames seem to come from: never the machine's `lo`.
+        with netns.entered(self.lab.wire_ns), on_core(self.core):
+            while (left := goal - self.sent) > 0:
+                before, frames = self.sent, min(left, _CALL)
+                if self._call(frames) and self.sent != before + frames:
+                    raise OversprayError(f"the wire sent {self.sent - before} of {frames} frames")
+
+    def send_windowed(self, count: int, accounted: Callable[[], int], window: int = 64) -> None:
+        """Exactly ``count`` frames, never more than ``window`` of them on their way.
+
+        The next burst goes when ``accounted()`` says that the last one has arrived, so that no queue
+        can overflow, however late a busy core serves it.
+        """
+        start, base = self.sent, accounted()
+        while (done := self.sent - start) < count:
+            self.send(min(window, count - done))
+            wait_for(
+                lambda: accounted() - base >= self.sent - start,
+                lambda: f"{self.sent - start} frames to arrive: {accounted() - base} have",
+            )
+
+    def _call(self, frames: int) -> bool:
+        """One live run; False where a signal ended it early."""
+        state = self._module.map("wire_state")
+        dtype = header("wire.h").struct("wire_state")
+        now = state.get(dtype)
+        now["turn"] = 0  # a call begins a batch, wherever the last one ended
+        state.put(0, now.tobytes())
+        batch = min(self.traffic.batch, frames)
+        return bpf.run_live(self._program, self.frame.data, frames, batch)
+
+
+def config_of(frame: Frame, traffic: Traffic) -> bytes:
+    """``struct wire_config`` for a program that this process runs."""
+    config = np.zeros((), header("wire.h").struct("wire_config"))
+    words = frame.data[: frame.header_bytes].ljust(config["header"].nbytes, b"\0")
+    config["header"] = np.frombuffer(words, "<u8")
+    config["sum"], config["first_port"] = frame.sum, FIRST_PORT
+    config["flows"], config["run"], config["batch"] = traffic.flows, traffic.run, traffic.batch
+    here = Path("/proc/self/ns/pid").stat()
+    config["tgid"], config["pid_device"], config["pid_inode"] = os.getpid(), here.st_dev, here.st_ino
+    return config.tobytes()
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """The calling thread runs on that core alone until the block ends."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,1 @@
+"""The control plane: what compiles, loads, attaches and inspects; imports nothing above it."""

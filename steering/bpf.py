@@ -1,0 +1,249 @@
+"""The bpf(2) calls that bcc lacks: links, live frames, map values of any size, raw instructions.
+
+Numbers and structs come from the kernel's UAPI (include/uapi/linux/bpf.h), which never renumbers them.
+Every file descriptor has one owner here: `Program`, `Map` and `Link` are context managers.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from steering import cores, libc
+from steering.errors import OversprayError
+
+XDP_DROP, XDP_PASS = 1, 2
+TCX_NEXT = -1
+ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
+XDP_GENERIC, XDP_NATIVE = 1 << 1, 1 << 2
+"""Flags of an XDP link. Without one the kernel falls back to generic, and says nothing."""
+MAP_CPUMAP = 16
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD = 0, 1, 2, 3, 5
+_TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 17, 28, 29
+_LIVE_FRAMES = 1 << 1
+_LOG_SIZE = 1 << 20
+
+
+class Kind(Enum):
+    """What a program is for: its type, and the attach type that it must be loaded with (0: none)."""
+
+    SOCKET_FILTER = (1, 0)
+    TC = (3, 0)
+    XDP = (6, 0)
+    DEVMAP = (6, 33)
+    CPUMAP = (6, 35)
+    RAW_TRACEPOINT = (17, 0)
+
+    @property
+    def type(self) -> int:
+        """``enum bpf_prog_type``."""
+        return self.value[0]
+
+    @property
+    def attach_type(self) -> int:
+        """``enum bpf_attach_type``."""
+        return self.value[1]
+
+
+class BpfError(OversprayError):
+    """A bpf(2) call failed; ``errno`` keeps the kernel's number."""
+
+    def __init__(self, what: str, number: int, log: str = "") -> None:
+        self.errno = number
+        words = log.strip().splitlines()
+        super().__init__(": ".join([what, os.strerror(number), *words[-1:]]))
+
+
+class Descriptor:
+    """A file descriptor with one owner; closed at the end of its ``with`` block."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def close(self) -> None:
+        """Close it; what only it held goes with it. Closing twice is harmless."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _bpf(command: int, attr: bytes, what: str) -> tuple[int, bytes]:
+    """One call: its result, and ``attr`` as the kernel left it."""
+    number = _SYSCALL.get(platform.machine())
+    if number is None:
+        raise OversprayError(f"bpf(2): its number on {platform.machine()} is not known here")
+    buffer = ctypes.create_string_buffer(attr, 128)  # zeros behind attr: fields we do not use
+    try:
+        return libc.syscall(number, command, buffer, len(buffer)), buffer.raw
+    except OSError as error:
+        raise BpfError(what, error.errno or 0) from None
+
+
+def _open(command: int, attr: bytes, what: str) -> int:
+    """A call whose result is a descriptor."""
+    return _bpf(command, attr, what)[0]
+
+
+def _address(buffer: object) -> int:
+    return ctypes.addressof(buffer)  # type: ignore[arg-type]
+
+
+# --- programs ---
+
+
+def returning(value: int) -> bytes:
+    """A program of two instructions that returns ``value``: ``r0 = value; exit``."""
+    return struct.pack("=BBhiBBhi", 0xB7, 0, 0, value, 0x95, 0, 0, 0)
+
+
+class Program(Descriptor):
+    """Raw instructions, 8 bytes each, loaded without a compiler."""
+
+    def __init__(self, instructions: bytes, kind: Kind, name: str = "probe") -> None:
+        code = ctypes.create_string_buffer(instructions, len(instructions))
+        licence = ctypes.create_string_buffer(b"GPL")
+        log = ctypes.create_string_buffer(_LOG_SIZE)
+        attr = struct.pack(
+            "=IIQQIIQII16sII",
+            *(kind.type, len(instructions) // 8, _address(code), _address(licence)),
+            *(1, len(log), _address(log), 0, 0),
+            *(name.encode()[:15], 0, kind.attach_type),
+        )
+        try:
+            super().__init__(_open(_PROG_LOAD, attr, f"load program '{name}'"))
+        except BpfError as error:
+            said = log.value.decode(errors="replace")
+            raise BpfError(f"load program '{name}'", error.errno, said) from None
+
+
+def test_run(program: int, data: bytes) -> tuple[int, bytes]:
+    """Run a program once on ``data``; returns its verdict and the packet after it."""
+    source = ctypes.create_string_buffer(data, len(data))
+    out = ctypes.create_string_buffer(len(data) + 256)
+    attr = struct.pack("=4IQQ", program, 0, len(data), len(out), _address(source), _address(out))
+    _, attr = _bpf(_TEST_RUN, attr, "test run")
+    verdict, _, size = struct.unpack_from("=III", attr, 4)
+    return verdict, out.raw[:size]
+
+
+test_run.__test__ = False  # type: ignore[attr-defined]  # no test case, whatever pytest thinks
+
+
+def run_live(program: int, frame: bytes, count: int, batch: int, ifindex: int = 1) -> bool:
+    """Run an XDP program ``count`` times on real frames that its verdicts are carried out on.
+
+    ``batch`` (1 to 256) frames are made before the receiver runs; ``ifindex`` is the device they seem
+    to arrive on. Needs Linux 5.18. False where a signal ended it early: how many frames there were,
+    only the program's own count says.
+    """
+    data = ctypes.create_string_buffer(frame, len(frame))
+    context = ctypes.create_string_buffer(struct.pack("=6I", 0, len(frame), 0, ifindex, 0, 0), 24)
+    attr = struct.pack(
+        "=4IQQ4IQQ3I",
+        *(program, 0, len(frame), 0, _address(data), 0),
+        *(count, 0, len(context), 0, _address(context), 0),
+        *(_LIVE_FRAMES, 0, batch),
+    )
+    try:
+        _bpf(_TEST_RUN, attr, "live frames")
+    except BpfError as error:
+        if error.errno != errno.EINTR:
+            raise
+        return False
+    return True
+
+
+# --- links: the kernel detaches when the last descriptor closes, however its process ends ---
+
+
+class Link(Descriptor):
+    """A program attached to a device of the calling thread's namespace."""
+
+    def __init__(self, program: int, ifindex: int, attach_type: int, flags: int = 0) -> None:
+        attr = struct.pack("=4I", program, ifindex, attach_type, flags)
+        super().__init__(_open(_LINK_CREATE, attr, f"attach to interface {ifindex}"))
+
+    def replace(self, program: int) -> None:
+        """Atomic: each frame meets the old program or the new one."""
+        _bpf(_LINK_UPDATE, struct.pack("=3I", self.fd, program, 0), "replace a program")
+
+
+class Tracepoint(Descriptor):
+    """A program that sees every event of a raw tracepoint, of all namespaces."""
+
+    def __init__(self, program: int, name: str) -> None:
+        text = ctypes.create_string_buffer(name.encode())
+        attr = struct.pack("=QI", _address(text), program)
+        super().__init__(_open(_RAW_TRACEPOINT_OPEN, attr, f"tracepoint '{name}'"))
+
+
+# --- maps with a u32 key ---
+
+
+class Map:
+    """Elements of a map that somebody else owns: values are bytes or numpy scalars."""
+
+    def __init__(self, fd: int, name: str = "map") -> None:
+        self.fd, self.name = fd, name
+
+    def put(self, key: int, value: bytes) -> None:
+        """Set one element; of a per-core map the values of all cores, each padded to 8 bytes."""
+        buffer = ctypes.create_string_buffer(value, len(value))
+        self._element(_MAP_UPDATE, key, _address(buffer), "write")
+
+    def get(self, dtype: DTypeLike, key: int = 0, *, per_core: bool = False) -> NDArray[np.void]:
+        """One element: shape (), or (possible cores,) where ``per_core``.
+
+        The kernel pads each core's value to 8 bytes; so must ``dtype``.
+        """
+        item = np.dtype(dtype)
+        if per_core and item.itemsize % 8:
+            raise ValueError(f"a per-core value is a multiple of 8 bytes, not {item.itemsize}")
+        out = np.zeros(cores.possible() if per_core else 1, item)
+        self._element(_MAP_LOOKUP, key, out.ctypes.data, "read")
+        return out if per_core else out.reshape(())
+
+    def delete(self, key: int) -> None:
+        """Remove one element; no error where there is none."""
+        try:
+            self._element(_MAP_DELETE, key, 0, "delete")
+        except BpfError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def _element(self, command: int, key: int, place: int, what: str) -> None:
+        index = ctypes.c_uint32(key)
+        attr = struct.pack("=I4xQQQ", self.fd, _address(index), place, 0)
+        _bpf(command, attr, f"{what} element {key} of {self.name}")
+
+
+class CpuMap(Descriptor):
+    """A cpumap of its own, for trials: entry ``core`` is a thread on that core."""
+
+    def __init__(self, entries: int) -> None:
+        attr = struct.pack("=4I", MAP_CPUMAP, 4, 8, entries)
+        super().__init__(_open(_MAP_CREATE, attr, "make a cpumap"))
+
+    def put(self, core: int, queue: int, program: int) -> None:
+        """Start the thread: ``queue`` frames at the most wait for it; it runs a CPUMAP program."""
+        Map(self.fd, "cpumap").put(core, struct.pack("=Ii", queue, program))

@@ -1,0 +1,10 @@
+"""Sub-commands of the package steering; heavy imports stand inside them, so that --help is quick."""
+
+import typer
+
+from steering import cli_doctor
+
+
+def register(app: typer.Typer) -> None:
+    """Add this package's sub-commands."""
+    cli_doctor.register(app)

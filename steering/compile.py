@@ -1,0 +1,174 @@
+"""Compiles a BPF source with bcc, loads its programs, and keeps programs and maps open.
+
+bcc talks to a person on stderr; here its words become one line with file and line number.
+"""
+
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steering import headers
+from steering.bpf import Kind, Map
+from steering.errors import OversprayError
+from steering.layout import counter_names
+from xdp import INCLUDE, SOURCES
+
+WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror")
+"""Over our own text and headers. The kernel's UAPI headers, the only others, are clean under them."""
+
+# bcc changes the working directory, reads an environment variable and writes to descriptor 2, and all
+# three are the process's: one compilation at a time.
+_compiling = threading.Lock()
+_ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?:fatal )?error: (?P<what>.*)$", re.M)
+_CHATTER = re.compile(r"\d+: |from |cur state|old state|processed |bpf: |; |-- |[a-z]+ depth|$")
+"""Lines of the verifier's log that are no reason."""
+
+
+class CompileError(OversprayError):
+    """The source did not compile, or the verifier refused it: with file, line and reason."""
+
+
+class Module:
+    """The programs and maps of one source in ``xdp/``. A context manager: at its end all are closed."""
+
+    def __init__(self, source: str, defines: dict[str, str | int] | None = None) -> None:
+        """Compile it; CompileError names file and line of the first error."""
+        self.name = source
+        text = _numbered(source, (SOURCES / source).read_text())
+        flags = [*WARNINGS, f"-I{INCLUDE}", *(f"-D{k}={v}" for k, v in (defines or {}).items())]
+        self._bcc = _compile(source, text, flags)
+        self._programs: dict[str, int] = {}
+
+    def load(self, function: str, kind: Kind) -> int:
+        """Load one function as a program of that kind; returns its descriptor, which stays ours.
+
+        CompileError says at which line of our source the verifier stopped, and its last words.
+        """
+        if function not in self._programs:
+            with _compiling, _captured_stderr() as words:
+                try:
+                    attach_type = kind.attach_type or -1
+                    loaded = self._bcc.load_func(function.encode(), kind.type, None, attach_type)
+                except Exception as error:
+                    raise _refusal(function, words(), error) from None
+            self._programs[function] = loaded.fd
+        return self._programs[function]
+
+    def map(self, name: str) -> Map:
+        """One of its maps; it lives as long as the module."""
+        from bcc.libbcc import lib  # bcc's own view of a map can't take values of any size
+
+        fd = int(lib.bpf_table_fd(self._bcc.module, name.encode()))
+        if fd < 0:
+            raise KeyError(f"{self.name} has no map '{name}'")
+        return Map(fd, name)
+
+    def counts(self, table: str, enum: str) -> dict[str, NDArray[np.uint64]]:
+        """Per-core counters by name, each of shape (possible cores,): see counters.h."""
+        counters = counter_names(enum)
+        dtype = np.dtype([(name, "<u8") for name in counters])
+        rows = self.map(table).get(dtype, per_core=True)
+        return {name: rows[name] for name in counters}
+
+    def close(self) -> None:
+        """Close programs and maps. Closing twice is harmless."""
+        if self._bcc is not None:
+            self._bcc.cleanup()
+            self._bcc = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _numbered(name: str, text: str) -> str:
+    """The text with its name and lines for messages; bcc would call it /virtual/main.c.
+
+    bcc adds lines of its own before a function and behind its opening brace: count anew after each.
+    """
+    numbered = [f'#line 1 "{name}"']
+    for number, line in enumerate(text.splitlines(), 1):
+        numbered.append(line)
+        if line == "{":
+            numbered.append(f"#line {number + 1}")
+    return "\n".join(numbered) + "\n"
+
+
+def _compile(name: str, text: str, flags: list[str]) -> Any:
+    try:
+        from bcc import BPF
+    except ImportError as error:
+        raise OversprayError(
+            f"no bcc in this Python ({error}): type 'make setup', and use .venv/bin/overspray"
+        ) from None
+    try:
+        Path.cwd()  # bcc leaves it, and comes back
+    except FileNotFoundError:
+        raise OversprayError(f"compile {name}: the current folder is gone: 'cd' to one that exists") from None
+    found = headers.find()
+    with _compiling, _environment(headers.VARIABLE, str(found.source)), _captured_stderr() as words:
+        try:
+            return BPF(text=text.encode(), cflags=[*flags, *found.flags])
+        except Exception as error:
+            place = _ERROR.search(words())
+            # What is no fault of the text, as a map that got no memory, is in bcc's last words only.
+            said = words().strip().splitlines() or [str(error)]
+            reason = f"{place['file']}:{place['line']}: {place['what']}" if place else said[-1]
+            raise CompileError(f"compile {name}: {reason}") from None
+
+
+def _refusal(function: str, log: str, error: Exception) -> CompileError:
+    """The verifier's last words, and the line of our source that it was at."""
+    lines = [line.strip() for line in log.splitlines()]
+    place = next((line for line in reversed(lines) if line.startswith("; ") and "@ " in line), "")
+    at = f" at {place.rpartition('@ ')[2]}" if place else ""
+    said = [line for line in lines if not _CHATTER.match(line)]
+    reason = said[-1] if said else str(error)
+    return CompileError(f"the verifier refused '{function}'{at}: {reason}")
+
+
+@contextmanager
+def _environment(variable: str, value: str) -> Iterator[None]:
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """What C libraries write to descriptor 2 meanwhile, as a function that returns the text."""
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def words() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        try:
+            yield words
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,181 @@
+"""What the kernel can do, found by doing it once in a nameless namespace that ends with the trial.
+
+Each function is called in such a namespace; it returns words for the doctor's table, or raises. The programs
+are raw instructions, so that they are tried without a compiler, in milliseconds.
+"""
+
+import socket
+import struct
+from contextlib import ExitStack
+
+from pyroute2 import IPRoute
+from pyroute2.ethtool.ioctl import IoctlEthtool
+
+from steering import bpf, cores, sysfs
+from steering.bpf import CpuMap, Kind, Link, Program, Tracepoint, returning
+from steering.compile import Module
+from steering.errors import OversprayError
+
+TRACEPOINTS = (
+    "xdp_cpumap_enqueue",
+    "xdp_cpumap_kthread",
+    "xdp_devmap_xmit",
+    "xdp_redirect_err",
+)
+"""What the kernel drops behind XDP, only these tell."""
+_LOOPBACK = 1
+_FRAMES = 8
+_DEADLINE_S = 5.0
+
+
+def load() -> str:
+    """The smallest program there is."""
+    with Program(returning(bpf.XDP_PASS), Kind.XDP):
+        return "a program was loaded"
+
+
+def compiler() -> str:
+    """bcc, its headers and the verifier, on one of our own programs."""
+    with Module("drop.bpf.c") as module:
+        module.load("drop", Kind.XDP)
+    import bcc
+
+    return f"{bcc.__version__}, compiled and loaded a program"
+
+
+def devices() -> str:
+    """One each of the devices that an overlay is made of."""
+    with IPRoute() as ip:
+        ip.link("add", ifname="br0", kind="bridge")
+        ip.link("add", ifname="vxlan0", kind="vxlan", vxlan_id=1, vxlan_port=4789)
+        _veth(ip)
+    return "veth, bridge and VXLAN were made"
+
+
+def native_xdp() -> str:
+    """A native XDP link on a veth."""
+    with IPRoute() as ip:
+        index = _veth(ip)
+    with (
+        Program(returning(bpf.XDP_PASS), Kind.XDP) as program,
+        Link(program.fd, index, bpf.ATTACH_XDP, bpf.XDP_NATIVE),
+    ):
+        return "a program was attached by a link"
+
+
+def live_frames() -> str:
+    """Frames that are really there."""
+    with Program(returning(bpf.XDP_DROP), Kind.XDP) as program:
+        bpf.run_live(program.fd, bytes(64), 64, 64)
+    return "64 frames were made"
+
+
+def cpumap_program() -> str:
+    """A program that runs on the core a frame was handed to."""
+    with Program(returning(bpf.XDP_PASS), Kind.CPUMAP) as program, CpuMap(cores.possible()) as table:
+        table.put(cores.usable()[-1], 64, program.fd)
+    return "a worker with a program was started"
+
+
+def cpumap_gro() -> str:
+    """Whether datagrams of one flow leave a worker as fewer packets than went in."""
+    core = cores.usable()[-1]
+    frame = _datagram()
+    with ExitStack() as stack:
+        ip = stack.enter_context(IPRoute())
+        index = _veth(ip)
+        ip.link("set", index=index, state="up")
+        _merge_datagrams("a0")
+        seen = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+        seen.bind(("a0", 0x0800))
+        seen.settimeout(_DEADLINE_S)
+        passing = stack.enter_context(Program(returning(bpf.XDP_PASS), Kind.CPUMAP))
+        table = stack.enter_context(CpuMap(cores.possible()))
+        table.put(core, 64, passing.fd)
+        program = stack.enter_context(Program(_redirecting(table.fd, core), Kind.XDP))
+        bpf.run_live(program.fd, frame, _FRAMES, _FRAMES, index)
+        packets = _count_until(seen, _FRAMES * (len(frame) - 42))
+    if packets == _FRAMES:
+        raise OversprayError(f"{_FRAMES} datagrams came out as {packets}")
+    return f"{_FRAMES} datagrams came out as {packets}"
+
+
+def tc_link() -> str:
+    """A tc program held by a link (tcx)."""
+    with (
+        Program(returning(bpf.TCX_NEXT), Kind.TC) as program,
+        Link(program.fd, _LOOPBACK, bpf.ATTACH_TCX_INGRESS),
+    ):
+        return "a program was attached by a link"
+
+
+def tracepoints() -> str:
+    """Raw tracepoints, one after the other."""
+    for name in TRACEPOINTS:
+        with Program(returning(0), Kind.RAW_TRACEPOINT) as program, Tracepoint(program.fd, name):
+            pass
+    return f"all {len(TRACEPOINTS)} that are used"
+
+
+def rps() -> str:
+    """A receive packet steering mask, set and read again."""
+    mask = "class/net/lo/queues/rx-0/rps_cpus"
+    with sysfs.opened() as root:
+        sysfs.write(root, mask, "1")
+        if int(sysfs.read(root, mask).replace(",", ""), 16) != 1:
+            raise OversprayError("a mask was written, and is not there")
+    return "a mask was set"
+
+
+def _veth(ip: IPRoute) -> int:
+    """A veth pair a0, a1, both up; returns the index of a0."""
+    ip.link("add", ifname="a0", kind="veth", peer={"ifname": "a1"})
+    indexes = [int(ip.link_lookup(ifname=name)[0]) for name in ("a0", "a1")]
+    for index in indexes:
+        ip.link("set", index=index, state="up")
+    return indexes[0]
+
+
+def _merge_datagrams(device: str) -> None:
+    """GRO on, and for UDP as well: by lists, for no socket that could take them asks for it."""
+    ethtool = IoctlEthtool(device)
+    try:
+        features = ethtool.get_features()
+        features["rx-gro"] = features["rx-gro-list"] = True
+        ethtool.set_features(features)
+    finally:
+        ethtool.close()
+
+
+def _datagram() -> bytes:
+    """A UDP datagram with a checksum: without one, GRO takes each for a flow of its own."""
+    # Only what builds: scapy.all would look at every interface of the machine.
+    from scapy.layers.inet import IP, UDP
+    from scapy.layers.l2 import Ether
+
+    link = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
+    ip = IP(src="198.18.0.1", dst="198.18.0.2", flags="DF", id=0)
+    return bytes(link / ip / UDP(sport=9, dport=9) / bytes(64))
+
+
+def _count_until(seen: socket.socket, payload: int) -> int:
+    """Packets that carried so many bytes of payload together."""
+    packets = 0
+    while payload > 0:
+        data = seen.recv(1 << 16)
+        # Merged by list, a packet is its segments one after the other, each with its UDP header.
+        payload -= max(len(data) - 42, 1)
+        packets += 1
+    return packets
+
+
+def _redirecting(table: int, key: int) -> bytes:
+    """``return bpf_redirect_map(table, key, 0)``."""
+    return struct.pack(
+        "=BBhiBBhiBBhiBBhiBBhi",
+        *(0x18, 0x11, 0, table),  # r1 = the map behind that descriptor
+        *(0, 0, 0, 0),
+        *(0xB7, 2, 0, key),
+        *(0xB7, 3, 0, 0),
+        *(0x85, 0, 0, 51),
+    ) + struct.pack("=BBhi", 0x95, 0, 0, 0)

@@ -1,0 +1,106 @@
+"""The wire's program, one frame at a time: every byte is what an independent builder says."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import Ether
+
+from bench.frame import FIRST_PORT, SINK_PORT, native
+from bench.lab_build import Plan
+from bench.wire import Traffic, config_of
+from steering import bpf
+from steering.bpf import Kind
+from steering.compile import Module
+from steering.layout import header
+
+STAMP = header("stamp.h").struct("stamp")
+STATE = header("wire.h").struct("wire_state")
+PLAN = Plan()
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Module]:
+    """Compiled once: maps are written anew for each frame. There is no device to send to."""
+    with Module("wire.bpf.c", {"HEADER_BYTES": 42}) as module:
+        yield module
+
+
+def put(wire: Module, traffic: Traffic, flow: int = 0, sequence: int = 0) -> bytes:
+    """Prepare the next frame; returns what the program will find in its buffer."""
+    frame = native(PLAN, traffic.payload)
+    wire.map("wire_config").put(0, config_of(frame, traffic))
+    state = wire.map("wire_state").get(STATE)
+    state["turn"], state["flow"], state["sequence"] = 0, flow, sequence
+    wire.map("wire_state").put(0, state.tobytes())
+    # What a recycled buffer holds: headers that somebody has written to.
+    return bytes(42) + frame.data[42:]
+
+
+def expected(payload: bytes, flow: int) -> bytes:
+    """The whole frame, made from nothing but the plan; scapy sums it up."""
+    link = Ether(dst=PLAN.nic_mac, src=PLAN.wire_mac)
+    ip = IP(src=PLAN.wire_ip, dst=PLAN.nic_ip, flags="DF", id=0, ttl=64)
+    return bytes(link / ip / UDP(sport=FIRST_PORT + flow, dport=SINK_PORT) / payload)
+
+
+@settings(derandomize=True, deadline=None, database=None, max_examples=60)
+@given(
+    payload=st.integers(18, 1400),
+    flow=st.integers(0, 4095),
+    sequence=st.integers(0, 2**32 - 1),
+    run=st.integers(0, 2**32 - 1),
+)
+def test_every_byte(wire: Module, payload: int, flow: int, sequence: int, run: int) -> None:
+    traffic = Traffic(payload, flows=4096, run=run)
+    _, data = bpf.test_run(wire.load("wire", Kind.XDP), put(wire, traffic, flow, sequence))
+    stamp = struct.unpack("=IHIQ", data[42:60])
+    assert stamp[:3] == (run, flow, sequence)
+    assert stamp[3] == int(wire.map("wire_state").get(STATE)["now"]) > 0
+    assert data == expected(data[42:60] + bytes(at & 0xFF for at in range(payload - 18)), flow)
+
+
+# What of the sum is not the template's: the source port of flow 0, as a word of this machine.
+PORT = int.from_bytes(FIRST_PORT.to_bytes(2, "big"), "little")
+
+
+@pytest.mark.parametrize(
+    ("total", "check"),
+    [(0xFFFF, 0xFFFF), (0x1FFFE, 0xFFFF), (0xFFFE, 1), (0x10000, 0xFFFE), (0x5234, 0xADCB)],
+)
+def test_a_checksum_of_zero_is_sent_as_ones(wire: Module, total: int, check: int) -> None:
+    """0 would say that there is none (RFC 768)."""
+    frame = replace(native(PLAN, 18), sum=total - PORT)
+    wire.map("wire_config").put(0, config_of(frame, Traffic(run=0, batch=2)))
+    state = wire.map("wire_state").get(STATE)
+    # Within a batch, so that the time stays: stamp and port are known.
+    state["turn"], state["flow"], state["sequence"], state["now"] = 1, 0, 0, 0
+    wire.map("wire_state").put(0, state.tobytes())
+    _, data = bpf.test_run(wire.load("wire", Kind.XDP), frame.data)
+    assert struct.unpack("<H", data[40:42]) == (check,)
+
+
+def test_without_a_device_nothing_is_sent_nor_counted(wire: Module) -> None:
+    before = wire.counts("wire_counters", "wire_counter")["sent"].sum()
+    verdict, _ = bpf.test_run(wire.load("wire", Kind.XDP), put(wire, Traffic()))
+    assert verdict == bpf.XDP_DROP
+    assert wire.counts("wire_counters", "wire_counter")["sent"].sum() == before
+
+
+@pytest.mark.parametrize("length", [14, 42, 59])
+def test_a_buffer_without_room_for_the_stamp_is_dropped_untouched(wire: Module, length: int) -> None:
+    put(wire, Traffic())
+    verdict, data = bpf.test_run(wire.load("wire", Kind.XDP), bytes(length))
+    assert (verdict, data) == (bpf.XDP_DROP, bytes(length))
+
+
+def test_the_dropping_program_drops_and_counts() -> None:
+    with Module("drop.bpf.c") as module:
+        program = module.load("drop", Kind.XDP)
+        for _ in range(3):
+            assert bpf.test_run(program, bytes(60))[0] == bpf.XDP_DROP
+        assert module.counts("drop_counters", "drop_counter")["seen"].sum() == 3

@@ -1,0 +1,28 @@
+"""The ``overspray`` command as a person types it, in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+DYING_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+"""An orphan of a killed test run would keep the lab's lock."""
+
+
+def command(*arguments: str) -> list[str]:
+    """``overspray ARGUMENTS`` in a process that dies with this one."""
+    return [*DYING_WITH_US, str(Path(sys.executable).with_name("overspray")), *arguments]
+
+
+def overspray(*arguments: str, before: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end; ``before`` it stands what it is run by."""
+    return subprocess.run(
+        [*before, *command(*arguments)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )

@@ -1,0 +1,58 @@
+"""What tests with namespaces share: a lab of their own, and a host that is left as it was.
+
+What keeps these tests from flaking: frames go out in windows, so that N of N holds however late a busy core
+is; every wait is for a condition with a deadline; no test asserts a rate or a time, or sleeps.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from pyroute2 import IPRoute
+
+from bench import lab as labs
+from bench.exclusive import holder
+from bench.lab import Lab
+from steering import netns
+
+WAIT_S = 40.0
+"""For a lab that another run on this machine has in use."""
+
+
+def host_state() -> dict[str, object]:
+    """What a lab could have changed. Others may add and remove devices meanwhile, so not all there is."""
+    with IPRoute() as ip:
+        links = {link.get("ifname"): link.get_attr("IFLA_XDP") for link in ip.get_links()}
+        attached = {name: str(xdp.get("attrs")) for name, xdp in links.items() if xdp}
+    settings = {}
+    for folder in ("core", *(f"ipv{v}/conf/{which}" for v in "46" for which in ("all", "default"))):
+        for path in (Path("/proc/sys/net") / folder).glob("*"):
+            with suppress(OSError):  # write-only, or unset
+                settings[str(path)] = path.read_text()
+    return {
+        "namespaces": [name for name in netns.names() if name.startswith(f"os-{os.getpid()}-")],
+        "namespace": Path("/proc/thread-self/ns/net").readlink(),
+        "devices of ours": links.keys() & {"wire0", "nic0"},
+        "attached": attached,
+        "settings": settings,
+        "affinity": os.sched_getaffinity(0),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "lock": str(os.getpid()) in holder(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def host_as_found() -> Iterator[None]:
+    """Fails the test that leaves namespaces, programs, settings, descriptors or the lock behind."""
+    before = host_state()
+    yield
+    assert host_state() == before
+
+
+@pytest.fixture
+def lab(host_as_found: None) -> Iterator[Lab]:
+    """A fresh lab for each test: it is up in some milliseconds, so nothing need be shared."""
+    with labs.lab("native", WAIT_S) as up:
+        yield up

@@ -1,0 +1,142 @@
+"""Real frames: which core got them, every one of them, and what is in them."""
+
+import signal
+import socket
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.drop import dropping
+from bench.frame import FIRST_PORT, SINK_PORT
+from bench.lab import Lab
+from bench.wire import Traffic, Wire
+from steering import bpf, cores, netns
+from steering.bpf import Kind, Link, Program
+from steering.errors import BadInput
+from steering.waiting import wait_for
+
+N = 10_007  # no multiple of any batch
+
+
+@pytest.mark.parametrize("core", cores.usable()[:2])
+def test_every_frame_is_counted_on_the_core_that_sent_it(lab: Lab, core: int) -> None:
+    with dropping(lab) as nic, Wire(lab, core=core) as wire:
+        wire.send_windowed(N, lambda: nic.seen)
+        assert wire.counts() == {"sent": N, "drop_ring": 0, "drop_refused": 0}
+        assert {core: int(n) for core, n in enumerate(nic.seen_by_core()) if n} == {core: N}
+
+
+@pytest.mark.parametrize("traffic", [Traffic(1400), Traffic(18, flows=7), Traffic(64, batch=1)], ids=str)
+def test_whatever_the_traffic(lab: Lab, traffic: Traffic) -> None:
+    with dropping(lab) as nic, Wire(lab, traffic) as wire:
+        wire.send_windowed(1001, lambda: nic.seen)
+        assert (wire.sent, nic.seen) == (1001, 1001)
+
+
+@pytest.mark.parametrize("batch", [1, 128, 256])
+def test_at_full_rate_every_frame_is_accounted_for(lab: Lab, batch: int) -> None:
+    with dropping(lab) as nic, Wire(lab, Traffic(batch=batch)) as wire:
+        wire.send(200_000)
+        wait_for(
+            lambda: nic.seen + wire.counts()["drop_ring"] == 200_000,
+            lambda: f"{wire.counts()} to add up with {nic.seen} seen",
+        )
+        assert wire.counts()["sent"] == 200_000
+        assert wire.counts()["drop_refused"] == 0
+
+
+def test_it_goes_on_where_it_was(lab: Lab) -> None:
+    with dropping(lab) as nic, Wire(lab) as wire:
+        for count in (1, 130, 300):
+            wire.send_windowed(count, lambda: nic.seen)
+        assert (wire.sent, nic.seen) == (431, 431)
+
+
+def test_with_nobody_to_receive_each_loss_has_a_name(lab: Lab) -> None:
+    with Wire(lab) as wire:
+        wire.send(1000)
+        assert wire.counts() == {"sent": 1000, "drop_ring": 0, "drop_refused": 1000}
+
+
+def test_signals_change_no_count(lab: Lab) -> None:
+    """Each ends a call into the kernel early; only the program's own count knows where."""
+    seen = Counter[int]()
+    before = signal.signal(signal.SIGPROF, lambda number, _: seen.update([number]))
+    signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)  # of this process's own time
+    try:
+        with dropping(lab) as nic, Wire(lab) as wire:
+            while seen[signal.SIGPROF] < 10:
+                wire.send(20_000)
+            sent = wire.sent
+            wait_for(lambda: nic.seen + wire.counts()["drop_ring"] == sent, "every frame")
+            assert sent % 20_000 == 0
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def test_a_core_that_may_not_be_used_is_refused(lab: Lab) -> None:
+    with pytest.raises(BadInput, match="core 4096 is not to be used here"):
+        Wire(lab, core=4096)
+
+
+@contextmanager
+def stock_stack(lab: Lab) -> Iterator[socket.socket]:
+    """An ordinary socket on the NIC's address. A veth takes frames only while its peer has a program."""
+    with netns.entered(lab.host_ns), Program(bpf.returning(bpf.XDP_PASS), Kind.XDP) as passing:
+        link = Link(passing.fd, lab.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
+        sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with link, sink:
+        sink.bind((lab.plan.nic_ip, SINK_PORT))
+        sink.setblocking(False)
+        yield sink
+
+
+@pytest.mark.parametrize("payload", [18, 19, 1400])
+def test_the_stock_stack_takes_every_datagram(lab: Lab, payload: int) -> None:
+    """It checks addresses, lengths and both checksums; then order, ports and stamps are looked at here."""
+    flows, count, got = 3, 600, []
+
+    with stock_stack(lab) as sink, Wire(lab, Traffic(payload, flows, run=77)) as wire:
+
+        def received() -> int:
+            while True:
+                try:
+                    got.append(sink.recvfrom(2048))
+                except BlockingIOError:
+                    return len(got)
+
+        wire.send_windowed(count, received, window=16)  # each takes a page of the socket's buffer
+    assert len(got) == count
+    filling = bytes(at & 0xFF for at in range(payload - 18))
+    for at, (data, (address, port)) in enumerate(got):
+        run, flow, sequence, intended = struct.unpack("=IHIQ", data[:18])
+        assert (run, flow, sequence) == (77, at % flows, at // flows)
+        assert (address, port) == (lab.plan.wire_ip, FIRST_PORT + flow)
+        assert data[18:] == filling and intended > 0
+
+
+def test_a_wrong_checksum_would_be_noticed(lab: Lab) -> None:
+    """What makes the stock stack a witness: the same frames with a sum that is off by one."""
+
+    def refused() -> int:
+        with netns.entered(lab.host_ns):
+            names, values = [
+                line.split()[1:]
+                for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()
+                if line.startswith("Udp:")
+            ]
+        return int(dict(zip(names, values, strict=True))["InCsumErrors"])
+
+    with stock_stack(lab) as sink:
+        wire = Wire(lab)
+        wire.frame = replace(wire.frame, sum=wire.frame.sum + 1)
+        with wire:
+            wire.send_windowed(100, refused)
+        with pytest.raises(BlockingIOError):
+            sink.recv(2048)

@@ -1,0 +1,57 @@
+"""``overspray wire bench`` as a person types it."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+from commands import ROOT, command, overspray
+
+from steering import cores, netns
+
+
+def own(pid: int) -> list[str]:
+    return [name for name in netns.names() if name.startswith(f"os-{pid}-")]
+
+
+def test_its_report_adds_up() -> None:
+    core = cores.usable()[-1]
+    done = overspray(
+        *("wire", "bench", "--frames", "5003", "--rounds", "3", "--core", str(core), "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["traffic"] == {"payload": 18, "flows": 1, "batch": 128, "run": 1}
+    assert report["host"]["allowed"] == cores.usable()
+    assert len(report["rounds"]) == 3
+    for each in report["rounds"]:
+        assert each["sent"] == 5003
+        assert each["seen"] + sum(each["drops"].values()) == 5003
+        assert each["seen_by_core"] == {str(core): each["seen"]}
+        assert each["rate"] == each["seen"] / each["seconds"]
+    rates = sorted(each["rate"] for each in report["rounds"])
+    assert report["rate"] == {"low": rates[0], "median": rates[1], "high": rates[2]}
+
+
+def test_a_person_reads_the_rate_and_the_books() -> None:
+    done = overspray("wire", "bench", "--frames", "1000", "--rounds", "2")
+    assert done.returncode == 0, done.stderr
+    assert "Mpps, median of 2 rounds" in done.stdout
+    assert "2000 frames sent = " in done.stdout
+    assert done.stderr.count("round ") == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_broken_off_it_leaves_nothing(number: signal.Signals, code: int) -> None:
+    line = command("wire", "bench", "--frames", "10000", "--rounds", "1000000")
+    with subprocess.Popen(
+        line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "round 1/" in process.stderr.readline()
+        assert len(own(process.pid)) == 2
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=40)
+    assert process.returncode == code
+    assert out == ""
+    assert own(process.pid) == []

@@ -1,0 +1,36 @@
+"""The frame that the wire repeats."""
+
+import struct
+
+import pytest
+
+from bench.frame import LARGEST, SMALLEST, native
+from bench.lab_build import Plan
+from steering.errors import BadInput
+
+
+def folded(data: bytes) -> int:
+    """RFC 1071, in the machine's byte order."""
+    total = sum(struct.unpack(f"={len(data) // 2 + len(data) % 2}H", data + bytes(len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+@pytest.mark.parametrize("payload", [SMALLEST, 19, 64, 1399, LARGEST])
+def test_it_has_room_for_the_stamp_and_the_sum_of_the_rest(payload: int) -> None:
+    plan = Plan()
+    frame = native(plan, payload)
+    assert len(frame.data) == 42 + payload
+    assert frame.header_bytes == 42
+    assert frame.data[42 : 42 + SMALLEST] == bytes(SMALLEST)
+    assert frame.data[34:36] == frame.data[40:42] == b"\0\0", "source port and checksum"
+    addresses = bytes(int(part) for part in f"{plan.wire_ip}.{plan.nic_ip}".split("."))
+    pseudo = addresses + struct.pack(">HH", 17, 8 + payload)
+    assert frame.sum % 0xFFFF == folded(pseudo + frame.data[34:]) % 0xFFFF
+
+
+@pytest.mark.parametrize("payload", [SMALLEST - 1, LARGEST + 1, 0, -1])
+def test_what_does_not_fit_is_refused(payload: int) -> None:
+    with pytest.raises(BadInput, match=f"payload of {payload} bytes: choose from 18 to 1400"):
+        native(Plan(), payload)
