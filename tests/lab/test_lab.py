@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -212,11 +211,11 @@ def test_a_half_made_up_is_left_over_and_goes(up_name: str, makes: Callable[[str
 def test_a_lab_that_is_used_by_hand_can_be_taken_down(up_name: str) -> None:
     """The namespace goes when the last process inside ends; its name goes at once."""
     wait_for(lambda: run(["lab", "up"]) == 0, "the lab's lock")
-    inside = subprocess.Popen(["ip", "netns", "exec", f"{up_name}-host", "sleep", "1000"])
+    with netns.entered(f"{up_name}-host"):
+        inside = subprocess.Popen(["sleep", "1000"])
     try:
-        wait_for(lambda: inside.pid in netns.processes(f"{up_name}-host"), "the process to be inside")
         assert set(labs.down()) >= {f"{up_name}-host", f"{up_name}-wire"}
         assert up_name not in " ".join(netns.names())
     finally:
-        inside.send_signal(signal.SIGKILL)
+        inside.kill()
         inside.wait()
