@@ -24,7 +24,7 @@ from steering.errors import OversprayError, unknown
 
 CASES = ("native",)
 _UP = "os-up"
-_OWNED = re.compile(r"os-(?P<pid>\d+)-(?P<start>\d+)-\d+-(?:wire|host)")
+_OWNED = re.compile(rf"os-(?P<pid>\d+)-(?P<start>\d+)-\d+-(?:{'|'.join(ROLES)})")
 _numbers = itertools.count()
 
 
@@ -59,7 +59,8 @@ def lab(case: str = "native", wait_s: float = 0) -> Iterator[Lab]:
         remove_leftovers()
         stem = f"os-{os.getpid()}-{_start_of(os.getpid())}-{next(_numbers)}"
         try:
-            yield _build(case, stem)
+            lab_build.build(Plan(), *_names(stem))
+            yield _found(case, stem)
         finally:
             _remove(stem)
 
@@ -73,7 +74,7 @@ def up(case: str = "native") -> Lab:
         _remove(_UP)
         for role, name in zip(ROLES, (made.wire_ns, made.host_ns), strict=True):
             netns.rename(name, f"{_UP}-{role}")
-    return _found(_UP)
+    return _found(case, _UP)
 
 
 def down() -> list[str]:
@@ -133,17 +134,11 @@ def _there(stem: str) -> bool:
     return set(_names(stem)) <= set(netns.names())
 
 
-def _build(case: str, stem: str) -> Lab:
+def _found(case: str, stem: str) -> Lab:
+    """The lab that has been built under that name."""
     plan = Plan()
     wire_ns, host_ns = _names(stem)
-    lab_build.build(plan, wire_ns, host_ns)
     return Lab(case, wire_ns, host_ns, plan, *lab_build.indexes(plan, wire_ns, host_ns))
-
-
-def _found(stem: str) -> Lab:
-    plan = Plan()
-    wire_ns, host_ns = _names(stem)
-    return Lab("native", wire_ns, host_ns, plan, *lab_build.indexes(plan, wire_ns, host_ns))
 
 
 def _remove(stem: str) -> list[str]:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from bench.frame import FIRST_PORT, MOST_FLOWS, Frame, native
 from bench.lab import Lab
 from steering import bpf, cores, netns
 from steering.bpf import Kind
+from steering.closing import Closing
 from steering.compile import Module
 from steering.errors import BadInput, OversprayError
 from steering.layout import header
@@ -55,42 +54,38 @@ class Traffic:
                 raise BadInput(f"{name} of {value}: choose from 1 to {most}")
 
 
-class Wire:
-    """The wire of one lab, sending from one core. A context manager."""
+class Wire(Closing):
+    """The wire of one lab, sending from one core. A context manager.
 
-    def __init__(self, lab: Lab, traffic: Traffic | None = None, core: int = 0) -> None:
+    Raises BadInput where the core may not be used here.
+    """
+
+    def __init__(
+        self, lab: Lab, traffic: Traffic | None = None, core: int = 0, frame: Frame | None = None
+    ) -> None:
+        """``frame`` stands in for the one that the traffic makes."""
         cores.require_usable(core)
         self.lab, self.core = lab, core
         self.traffic = traffic or Traffic()
-        self.frame = native(lab.plan, self.traffic.payload)
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with self._stack as stack:  # what was opened is closed if the rest fails
-            self._module = stack.enter_context(
-                Module("wire.bpf.c", {"HEADER_BYTES": self.frame.header_bytes})
-            )
+        self.frame = frame or native(lab.plan, self.traffic.payload)
+        with ExitStack() as stack:  # what was opened is closed if the rest fails
+            defines: dict[str, str | int] = {"HEADER_BYTES": self.frame.header_bytes}
+            self._module = stack.enter_context(Module("wire.bpf.c", defines))
             self._program = self._module.load("wire", Kind.XDP)
             self._module.map("wire_config").put(0, config_of(self.frame, self.traffic))
             for event in ("devmap_xmit", "redirect_err"):
                 observer = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
                 stack.enter_context(bpf.Tracepoint(observer, f"xdp_{event}"))
-            with netns.entered(self.lab.wire_ns):  # a devmap entry is resolved where it is written
-                port = struct.pack("=I", self.lab.wire_index)
-                self._module.map("wire_port").put(0, port)
-                # Attached somewhere, the program stays in the XDP dispatcher; else each call puts it
-                # there and waits for RCU twice. This `lo` is the lab's own, and down.
+            with netns.entered(lab.wire_ns):  # a devmap entry is resolved where it is written
+                self._module.map("wire_port").put(0, struct.pack("=I", lab.wire_index))
+                # Attached somewhere, the program stays in the XDP dispatcher; else each call puts it there
+                # and waits for RCU twice. This `lo` is the lab's own, and down.
                 stack.enter_context(bpf.Link(self._program, _LOOPBACK, bpf.ATTACH_XDP, bpf.XDP_GENERIC))
-            self._stack = stack.pop_all()
-        return self
+            self._open = stack.pop_all()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self._stack.close()
+    def close(self) -> None:
+        """Detach and let go of all of it. Closing twice is harmless."""
+        self._open.close()
 
     def counts(self) -> dict[str, int]:
         """All of enum wire_counter by name, summed over the cores."""

@@ -8,15 +8,15 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import struct
 from enum import Enum
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from steering import cores, libc
+from steering.closing import Closing
 from steering.errors import OversprayError
 
 XDP_DROP, XDP_PASS = 1, 2
@@ -31,6 +31,7 @@ _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD = 0, 1, 2, 3, 5
 _TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 17, 28, 29
 _LIVE_FRAMES = 1 << 1
 _LOG_SIZE = 1 << 20
+_CHATTER = re.compile(r"\d+: |from |cur state|old state|processed |verification time|stack depth|bpf: |; ")
 
 
 class Kind(Enum):
@@ -39,7 +40,6 @@ class Kind(Enum):
     SOCKET_FILTER = (1, 0)
     TC = (3, 0)
     XDP = (6, 0)
-    DEVMAP = (6, 33)
     CPUMAP = (6, 35)
     RAW_TRACEPOINT = (17, 0)
 
@@ -59,11 +59,17 @@ class BpfError(OversprayError):
 
     def __init__(self, what: str, number: int, log: str = "") -> None:
         self.errno = number
-        words = log.strip().splitlines()
-        super().__init__(": ".join([what, os.strerror(number), *words[-1:]]))
+        reason = last_words(log)
+        super().__init__(f"{what}: {os.strerror(number)}{': ' if reason else ''}{reason}")
 
 
-class Descriptor:
+def last_words(log: str) -> str:
+    """The verifier's reason: the last line of its log that is no account of what it did; may be empty."""
+    said = [line for line in log.splitlines() if line.strip() and not _CHATTER.match(line)]
+    return said[-1].strip() if said else ""
+
+
+class Descriptor(Closing):
     """A file descriptor with one owner; closed at the end of its ``with`` block."""
 
     def __init__(self, fd: int) -> None:
@@ -74,17 +80,6 @@ class Descriptor:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _bpf(command: int, attr: bytes, what: str) -> tuple[int, bytes]:

@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steering import headers
-from steering.bpf import Kind, Map
+from steering.bpf import Kind, Map, last_words
+from steering.closing import Closing
 from steering.errors import OversprayError
 from steering.layout import counter_names
 from xdp import INCLUDE, SOURCES
@@ -29,15 +29,13 @@ WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror")
 # three are the process's: one compilation at a time.
 _compiling = threading.Lock()
 _ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?:fatal )?error: (?P<what>.*)$", re.M)
-_CHATTER = re.compile(r"\d+: |from |cur state|old state|processed |bpf: |; |-- |[a-z]+ depth|$")
-"""Lines of the verifier's log that are no reason."""
 
 
 class CompileError(OversprayError):
     """The source did not compile, or the verifier refused it: with file, line and reason."""
 
 
-class Module:
+class Module(Closing):
     """The programs and maps of one source in ``xdp/``. A context manager: at its end all are closed."""
 
     def __init__(self, source: str, defines: dict[str, str | int] | None = None) -> None:
@@ -85,17 +83,6 @@ class Module:
             self._bcc.cleanup()
             self._bcc = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _numbered(name: str, text: str) -> str:
     """The text with its name and lines for messages; bcc would call it /virtual/main.c.
@@ -135,11 +122,9 @@ def _compile(name: str, text: str, flags: list[str]) -> Any:
 
 def _refusal(function: str, log: str, error: Exception) -> CompileError:
     """The verifier's last words, and the line of our source that it was at."""
-    lines = [line.strip() for line in log.splitlines()]
-    place = next((line for line in reversed(lines) if line.startswith("; ") and "@ " in line), "")
-    at = f" at {place.rpartition('@ ')[2]}" if place else ""
-    said = [line for line in lines if not _CHATTER.match(line)]
-    reason = said[-1] if said else str(error)
+    place = next((line for line in reversed(log.splitlines()) if line.startswith("; ") and "@ " in line), "")
+    at = f" at {place.rpartition('@ ')[2].strip()}" if place else ""
+    reason = last_words(log) or str(error)
     return CompileError(f"the verifier refused '{function}'{at}: {reason}")
 
 

@@ -14,7 +14,6 @@ import numpy as np
 from xdp import INCLUDE
 
 _TYPES = "typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; typedef uint64_t __u64;"
-_BIG_ENDIAN = "typedef uint16_t __be16; typedef uint32_t __be32; typedef uint64_t __be64;"
 _ENUMERATOR = re.compile(r"^\s*([A-Z][A-Z0-9_]*)\b[^,/\n]*,?[ \t]*/\*\s*(.*?)\s*\*/", re.M)
 _DEFINE = re.compile(r"^#define\s+([A-Z][A-Z0-9_]*)\s+(0x[0-9a-fA-F]+|\d+)U?L*\b", re.M)
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
@@ -42,19 +41,18 @@ class Header:
 
 
 @cache
-def header(name: str, *before: str) -> Header:
-    """Read ``xdp/include/NAME``; ``before`` are headers whose declarations it uses."""
-    texts = [(INCLUDE / each).read_text() for each in (*before, name)]
-    constants = {key: int(value, 0) for text in texts for key, value in _DEFINE.findall(text)}
+def header(name: str) -> Header:
+    """Read ``xdp/include/NAME``."""
+    text = (INCLUDE / name).read_text()
+    constants = {key: int(value, 0) for key, value in _DEFINE.findall(text)}
+    plain = _DIRECTIVE.sub("", _COMMENT.sub("", text))
+    for key, value in constants.items():
+        plain = re.sub(rf"\b{key}\b", str(value), plain)
+    packed = "__attribute__((packed))" in plain
     ffi = cffi.FFI()
-    ffi.cdef(_TYPES + _BIG_ENDIAN)
-    for text in texts:
-        plain = _DIRECTIVE.sub("", _COMMENT.sub("", text))
-        for key, value in constants.items():
-            plain = re.sub(rf"\b{key}\b", str(value), plain)
-        packed = "__attribute__((packed))" in plain
-        ffi.cdef(re.sub(r"__attribute__\(\(\w+(\(\d+\))?\)\)", "", plain), packed=packed)
-    return Header(name, constants, dict(_ENUMERATOR.findall(texts[-1])), ffi)
+    ffi.cdef(_TYPES)
+    ffi.cdef(re.sub(r"__attribute__\(\(packed\)\)", "", plain), packed=packed)
+    return Header(name, constants, dict(_ENUMERATOR.findall(text)), ffi)
 
 
 def _dtype(ctype: Any) -> Any:
@@ -67,12 +65,8 @@ def _dtype(ctype: Any) -> Any:
         "names": [field for field, _ in ctype.fields],
         "formats": [_dtype(info.type) for _, info in ctype.fields],
         "offsets": [info.offset for _, info in ctype.fields],
-        "itemsize": _sizeof(ctype),
+        "itemsize": cffi.FFI().sizeof(ctype),
     }
-
-
-def _sizeof(ctype: Any) -> int:
-    return int(cffi.FFI().sizeof(ctype))
 
 
 def counter_names(enum: str) -> list[str]:

@@ -10,10 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-DYING_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+from commands import DYING_WITH_US, ROOT
+
 SPIN = "while True: pass"
 
 

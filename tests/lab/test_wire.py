@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from bench.drop import dropping
-from bench.frame import FIRST_PORT, SINK_PORT
+from bench.frame import FIRST_PORT, SINK_PORT, native
 from bench.lab import Lab
 from bench.wire import Traffic, Wire
 from steering import bpf, cores, netns
 from steering.bpf import Kind, Link, Program
+from steering.compile import Module
 from steering.errors import BadInput
 from steering.waiting import wait_for
 
@@ -80,6 +81,22 @@ def test_signals_change_no_count(lab: Lab) -> None:
         signal.signal(signal.SIGPROF, before)
 
 
+def test_a_program_behind_a_link_is_replaced_between_two_frames(lab: Lab) -> None:
+    with Module("drop.bpf.c") as first, Module("drop.bpf.c") as second, Wire(lab) as wire:
+        programs = [module.load("drop", Kind.XDP) for module in (first, second)]
+
+        def seen(module: Module) -> int:
+            return int(module.counts("drop_counters", "drop_counter")["seen"].sum())
+
+        with netns.entered(lab.host_ns):
+            link = Link(programs[0], lab.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
+        with link:
+            for turn in range(6):
+                wire.send_windowed(100, lambda: seen(first) + seen(second))
+                link.replace(programs[(turn + 1) % 2])
+        assert (seen(first), seen(second)) == (300, 300)
+
+
 def test_a_core_that_may_not_be_used_is_refused(lab: Lab) -> None:
     with pytest.raises(BadInput, match="core 4096 is not to be used here"):
         Wire(lab, core=4096)
@@ -134,9 +151,8 @@ def test_a_wrong_checksum_would_be_noticed(lab: Lab) -> None:
         return int(dict(zip(names, values, strict=True))["InCsumErrors"])
 
     with stock_stack(lab) as sink:
-        wire = Wire(lab)
-        wire.frame = replace(wire.frame, sum=wire.frame.sum + 1)
-        with wire:
+        frame = native(lab.plan, 18)
+        with Wire(lab, frame=replace(frame, sum=frame.sum + 1)) as wire:
             wire.send_windowed(100, refused)
         with pytest.raises(BlockingIOError):
             sink.recv(2048)
