@@ -8,11 +8,11 @@ setup:     ## system packages, and .venv with the project in it; done once, it c
 
 test:      ## the gate: unit, BPF and lab tests (as root; ARGS='-k lab -x' goes to pytest)
 	@setup/install
-	@$(PYTHON) -m pytest $(ARGS)
+	@exec setpriv --pdeathsig KILL $(PYTHON) -m pytest $(ARGS)
 
 test-long: ## what takes longer than the gate may: set-up from nothing, kills at random moments, tshark
 	@setup/install
-	@$(PYTHON) -m pytest -m long $(ARGS)
+	@exec setpriv --pdeathsig KILL $(PYTHON) -m pytest -m long $(ARGS)
 
 stress:    ## the lab tests 30 times, half of them with every core busy (ARGS='--times 4')
 	@setup/install

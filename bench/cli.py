@@ -41,7 +41,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             prog_name="overspray",
             standalone_mode=False,
         )
-        if result == _INTERRUPTED:  # newer versions of typer make it of ^C themselves
+        if result == _INTERRUPTED:  # typer has made it of ^C
             _complain("interrupted")
         sys.stdout.flush()
     except OversprayError as error:
@@ -54,8 +54,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted")
         return _INTERRUPTED
+    except _Terminated:
+        _complain("ended by SIGTERM")
+        return _TERMINATED
     except Exception as error:
-        # Usage errors: the class is click's or typer's own, depending on typer's version.
+        # Usage errors: their class is typer's own, and private.
         if not hasattr(error, "format_message"):
             raise
         context = getattr(error, "ctx", None)
@@ -73,9 +76,12 @@ def main() -> None:
     sys.exit(run())
 
 
+class _Terminated(BaseException):
+    """SIGTERM arrived. Says nothing before all is unwound: stderr may be captured meanwhile."""
+
+
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    _complain("ended by SIGTERM")
-    sys.exit(_TERMINATED)
+    raise _Terminated
 
 
 def _complain(message: str) -> None:

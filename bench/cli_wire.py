@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+
 
 def register(app: typer.Typer) -> None:
     """Add ``wire`` with its sub-command."""
@@ -16,10 +18,16 @@ def register(app: typer.Typer) -> None:
 def bench(
     frames: Annotated[int, typer.Option(help="Frames a round, exactly.", min=1)] = 3_000_000,
     rounds: Annotated[int, typer.Option(help="How many rounds.", min=1)] = 5,
-    payload: Annotated[int, typer.Option(help="Bytes a datagram, 18 to 1400.")] = 18,
-    flows: Annotated[int, typer.Option(help="How many flows, sent in turn; 1 to 4096.")] = 1,
-    batch: Annotated[int, typer.Option(help="Frames put on the wire at once, 1 to 256.")] = 128,
-    core: Annotated[int, typer.Option(help="The core that sends, and receives.")] = 0,
+    payload: Annotated[
+        int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
+    ] = Traffic.payload,
+    flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
+    batch: Annotated[
+        int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
+    ] = Traffic.batch,
+    core: Annotated[
+        int | None, typer.Option(help="The core that sends, and receives; if left out, the first.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send exactly N frames a round into an XDP program that drops them, and count them there.
@@ -29,17 +37,16 @@ def bench(
     import json
     from dataclasses import asdict
 
-    from bench.frame import check_payload
     from bench.lab import lab
-    from bench.wire import NEEDS, Traffic
+    from bench.wire import NEEDS
     from bench.wire_rate import measure, summary
-    from steering.cores import require_usable
-    from steering.doctor import host, require
+    from steering import cores, doctor
 
     traffic = Traffic(payload, flows, batch)
-    check_payload(payload)
-    require_usable(core)
-    require(*NEEDS)
+    if core is not None:
+        cores.require_usable(core)
+    doctor.require(*NEEDS)
+    core = cores.usable()[0] if core is None else core
     done = []
     with lab("native") as up:
         for each in measure(up, traffic, core, frames, rounds):
@@ -49,12 +56,22 @@ def bench(
     if as_json:
         report = {
             **{"case": "native", "traffic": asdict(traffic), "core": core, "frames": frames},
-            **{"rate": rate, "rounds": [each.as_dict() for each in done], "host": host()},
+            **{"rate": rate, "rounds": [each.as_dict() for each in done], "host": doctor.host()},
         }
         typer.echo(json.dumps(report, indent=2))
         return
-    sent, seen = sum(each.sent for each in done), sum(each.seen for each in done)
     spread = f"{rate['low'] / 1e6:.2f} to {rate['high'] / 1e6:.2f}"
     typer.echo(f"{rate['median'] / 1e6:.2f} Mpps, median of {rounds} rounds ({spread})")
-    lost = ", ".join(f"{sum(each.drops[name] for each in done)} {name}" for name in done[0].drops)
-    typer.echo(f"{sent} frames sent = {seen} seen on nic0 + {lost}")
+    typer.echo(f"{sum(each.sent for each in done)} frames sent; of these")
+    _print_counts({"seen": sum(each.seen for each in done)}, "drop_counter")
+    drops = {name: sum(each.drops[name] for each in done) for name in done[0].drops}
+    _print_counts(drops, "wire_counter")
+
+
+def _print_counts(counts: dict[str, int], enum: str) -> None:
+    """Counters with the words that counters.h has for them."""
+    from steering.layout import counter_words
+
+    words = counter_words(enum)
+    for name, count in counts.items():
+        typer.echo(f"{count:>14}  {name:12}  {words[name]}")

@@ -4,15 +4,11 @@ import struct
 from dataclasses import dataclass
 
 from bench.lab_build import Plan
-from steering.errors import BadInput
-from steering.layout import header
+from bench.traffic import SMALLEST
 
 SINK_PORT = 9999
 FIRST_PORT = 20000
 """UDP source port of flow 0; the others follow."""
-SMALLEST = header("stamp.h").struct("stamp").itemsize
-LARGEST = 1400
-MOST_FLOWS = 4096
 
 
 @dataclass(frozen=True)
@@ -27,15 +23,11 @@ class Frame:
 
 
 def native(plan: Plan, payload: int) -> Frame:
-    """A bare UDP datagram from the wire to the NIC's own address; ``payload`` in bytes.
-
-    Raises BadInput where the payload does not fit.
-    """
+    """A bare UDP datagram from the wire to the NIC's own address; ``payload`` in bytes (`Traffic`)."""
     # Only what builds: scapy.all would look at every interface of the machine.
     from scapy.layers.inet import IP, UDP
     from scapy.layers.l2 import Ether
 
-    check_payload(payload)
     body = bytes(SMALLEST) + bytes(at & 0xFF for at in range(payload - SMALLEST))
     headers = (
         Ether(dst=plan.nic_mac, src=plan.wire_mac)
@@ -48,9 +40,3 @@ def native(plan: Plan, payload: int) -> Frame:
     (check,) = struct.unpack_from("=H", data, at - 2)
     struct.pack_into("=H", data, at - 2, 0)
     return Frame(bytes(data), at, ~check & 0xFFFF)
-
-
-def check_payload(payload: int) -> None:
-    """BadInput where no datagram of that many bytes can be sent."""
-    if not SMALLEST <= payload <= LARGEST:
-        raise BadInput(f"payload of {payload} bytes: choose from {SMALLEST} to {LARGEST}")

@@ -2,29 +2,27 @@
 
     native:  wire: wire0 <-> nic0 :host
 
-A lab belongs to a process, whose pid and start time stand in its namespaces' names: so a dead one's are
-known, and the next lab removes them. Only the lab that `overspray lab up` leaves behind has a name of
-its own, `os-up-…`.
+A lab belongs to a process, which its namespaces' names tell (`bench.owner`): so a dead one's are known, and
+the next lab removes them. Only the lab that `overspray lab up` leaves has a name of its own, `os-up-…`.
 """
 
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from bench import lab_build
+from bench import lab_build, owner
 from bench.exclusive import lab_lock
 from bench.lab_build import ROLES, Plan
+from bench.owner import Owner
 from steering import netns
 from steering.errors import OversprayError, unknown
 
 CASES = ("native",)
 _UP = "os-up"
-_OWNED = re.compile(rf"os-(?P<pid>\d+)-(?P<start>\d+)-\d+-(?:{'|'.join(ROLES)})")
+_OWNED = re.compile(rf"os-{owner.PATTERN}-\d+-(?:{'|'.join(ROLES)})")
 _numbers = itertools.count()
 
 
@@ -57,7 +55,7 @@ def lab(case: str = "native", wait_s: float = 0) -> Iterator[Lab]:
     _known(case)
     with lab_lock(wait_s):
         remove_leftovers()
-        stem = f"os-{os.getpid()}-{_start_of(os.getpid())}-{next(_numbers)}"
+        stem = f"os-{Owner.me()}-{next(_numbers)}"
         try:
             lab_build.build(Plan(), *_names(stem))
             yield _found(case, stem)
@@ -67,10 +65,9 @@ def lab(case: str = "native", wait_s: float = 0) -> Iterator[Lab]:
 
 def up(case: str = "native") -> Lab:
     """Make a lab that stays until :func:`down`; it is there whole, or not at all."""
-    _known(case)
-    if _there(_UP):
-        raise OversprayError("a lab is up already: 'overspray lab down' removes it")
     with lab(case) as made:
+        if _there(_UP):
+            raise OversprayError("a lab is up already: 'overspray lab down' removes it")
         _remove(_UP)
         for role, name in zip(ROLES, (made.wire_ns, made.host_ns), strict=True):
             netns.rename(name, f"{_UP}-{role}")
@@ -101,9 +98,9 @@ def show() -> list[Namespace]:
     found = []
     whole = _there(_UP)
     for name in netns.names():
-        if owner := _OWNED.fullmatch(name):
-            state = "in use" if _lives(owner) else "left over"
-            found.append(Namespace(name, state, int(owner["pid"]), netns.processes(name)))
+        if whose := _owner_of(name):
+            state = "left over" if whose.is_dead else "in use"
+            found.append(Namespace(name, state, whose.pid, netns.processes(name)))
         elif name in _names(_UP):
             state = "up" if whole else "left over"
             found.append(Namespace(name, state, None, netns.processes(name)))
@@ -112,10 +109,10 @@ def show() -> list[Namespace]:
 
 def remove_leftovers() -> list[str]:
     """Remove namespaces whose run is dead, and a half-made ``os-up``; needs the lab's lock."""
-    owners = {name: _OWNED.fullmatch(name) for name in netns.names()}
-    dead = [name for name, owner in owners.items() if owner and not _lives(owner)]
+    there = netns.names()
+    dead = [name for name in there if (whose := _owner_of(name)) and whose.is_dead]
     if not _there(_UP):
-        dead += [name for name in _names(_UP) if name in owners]
+        dead += [name for name in _names(_UP) if name in there]
     for name in dead:
         netns.remove(name)
     return dead
@@ -126,12 +123,17 @@ def _known(case: str) -> None:
         raise unknown("case", case, CASES)
 
 
+def _owner_of(name: str) -> Owner | None:
+    found = _OWNED.fullmatch(name)
+    return Owner.of(found) if found else None
+
+
 def _names(stem: str) -> list[str]:
     return [f"{stem}-{role}" for role in ROLES]
 
 
 def _there(stem: str) -> bool:
-    return set(_names(stem)) <= set(netns.names())
+    return all(netns.exists(name) for name in _names(stem))
 
 
 def _found(case: str, stem: str) -> Lab:
@@ -146,18 +148,3 @@ def _remove(stem: str) -> list[str]:
     for name in there:
         netns.remove(name)
     return there
-
-
-def _lives(owner: re.Match[str]) -> bool:
-    """Whether that very process lives: ids are used again, start times are not."""
-    return _start_of(int(owner["pid"])) == int(owner["start"])
-
-
-def _start_of(pid: int) -> int | None:
-    """Ticks from boot to the process's start; None where it is dead, also if nobody waited for it yet."""
-    try:
-        # The name, in brackets, may hold anything: count from behind it (proc(5)).
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])

@@ -33,21 +33,21 @@ class Plan:
 
 def build(plan: Plan, wire_ns: str, host_ns: str) -> None:
     """Make both namespaces and all in them, ready to carry packets. The caller removes them."""
-    for name in (wire_ns, host_ns):
-        netns.create(name)
-        with netns.entered(name):
-            _silence()
-    with _netlink(wire_ns) as wire, _netlink(host_ns) as host:
-        try:
+    try:
+        for name in (wire_ns, host_ns):
+            netns.create(name)
+            with netns.entered(name):
+                _silence()
+        with _netlink(wire_ns) as wire, _netlink(host_ns) as host:
             _veth(host, plan, wire_ns)
             _address(wire, plan.wire, plan.wire_ip, plan.nic_ip, plan.nic_mac)
             _address(host, plan.nic, plan.nic_ip, plan.wire_ip, plan.wire_mac)
-        except NetlinkError as error:
-            raise OversprayError(
-                f"the kernel refused a device of the lab: {error.args[1]}: type 'overspray doctor'"
-            ) from None
-        _settle(wire, plan.wire)
-        _settle(host, plan.nic)
+            _settle(wire, plan.wire)
+            _settle(host, plan.nic)
+    except (NetlinkError, OSError) as error:
+        raise OversprayError(
+            f"the kernel refused a part of the lab: {error.args[-1]}: type 'overspray doctor'"
+        ) from None
 
 
 def indexes(plan: Plan, wire_ns: str, host_ns: str) -> tuple[int, int]:

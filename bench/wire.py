@@ -8,50 +8,25 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.frame import FIRST_PORT, MOST_FLOWS, Frame, native
+from bench.frame import FIRST_PORT, Frame, native
 from bench.lab import Lab
+from bench.traffic import Traffic
 from steering import bpf, cores, netns
 from steering.bpf import Kind
 from steering.closing import Closing
 from steering.compile import Module
-from steering.errors import BadInput, OversprayError
+from steering.errors import OversprayError
 from steering.layout import header
 from steering.waiting import wait_for
 
-LARGEST_BATCH = 256
-LOSSLESS_BATCH = 128
-"""A batch that the 256 places of a veth's ring hold, whatever its reader does meanwhile."""
 NEEDS = ("capabilities", "bcc", "native XDP on veth", "live frames", "tracepoints")
 """What the doctor must find for a wire to work."""
 _LOOPBACK = 1
 _CALL = 32768
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What is sent: ``payload`` bytes a datagram, ``flows`` in turn, ``batch`` frames at once.
-
-    Raises BadInput where a number is out of its range.
-    """
-
-    payload: int = 18
-    flows: int = 1
-    batch: int = LOSSLESS_BATCH
-    run: int = 1
-    """Goes into every stamp."""
-
-    def __post_init__(self) -> None:
-        for name, value, most in (
-            ("flows", self.flows, MOST_FLOWS),
-            ("batch", self.batch, LARGEST_BATCH),
-        ):
-            if not 1 <= value <= most:
-                raise BadInput(f"{name} of {value}: choose from 1 to {most}")
 
 
 class Wire(Closing):
@@ -61,11 +36,11 @@ class Wire(Closing):
     """
 
     def __init__(
-        self, lab: Lab, traffic: Traffic | None = None, core: int = 0, frame: Frame | None = None
+        self, lab: Lab, traffic: Traffic | None = None, core: int | None = None, frame: Frame | None = None
     ) -> None:
-        """``frame`` stands in for the one that the traffic makes."""
-        cores.require_usable(core)
-        self.lab, self.core = lab, core
+        """``core``: the first one that may be used, if left out. ``frame``: instead of the traffic's."""
+        self.lab, self.core = lab, cores.usable()[0] if core is None else core
+        cores.require_usable(self.core)
         self.traffic = traffic or Traffic()
         self.frame = frame or native(lab.plan, self.traffic.payload)
         with ExitStack() as stack:  # what was opened is closed if the rest fails

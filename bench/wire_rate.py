@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.drop import dropping
 from bench.lab import Lab
-from bench.wire import Traffic, Wire
+from bench.traffic import Traffic
+from bench.wire import Wire
 from steering.errors import OversprayError
 from steering.waiting import wait_for
 

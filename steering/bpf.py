@@ -24,10 +24,10 @@ TCX_NEXT = -1
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 XDP_GENERIC, XDP_NATIVE = 1 << 1, 1 << 2
 """Flags of an XDP link. Without one the kernel falls back to generic, and says nothing."""
-MAP_CPUMAP = 16
+_MAP_CPUMAP = 16
 
-_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD = 0, 1, 2, 3, 5
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}  # little-endian ones
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD = 0, 1, 2, 5
 _TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 17, 28, 29
 _LIVE_FRAMES = 1 << 1
 _LOG_SIZE = 1 << 20
@@ -196,35 +196,33 @@ class Tracepoint(Descriptor):
 
 
 class Map:
-    """Elements of a map that somebody else owns: values are bytes or numpy scalars."""
+    """Elements of a map that somebody else owns: bytes or numpy scalars of ``size`` bytes.
 
-    def __init__(self, fd: int, name: str = "map") -> None:
-        self.fd, self.name = fd, name
+    A per-core map has a value for each possible core, padded to 8 bytes each. The kernel reads and writes as
+    many bytes as that makes, whatever it is given: so lengths are checked, with ValueError.
+    """
+
+    def __init__(self, fd: int, size: int, name: str = "map", *, per_core: bool = False) -> None:
+        self.fd, self.name, self.per_core = fd, name, per_core
+        self.size = -(-size // 8) * 8 if per_core else size
 
     def put(self, key: int, value: bytes) -> None:
-        """Set one element; of a per-core map the values of all cores, each padded to 8 bytes."""
+        """Set one element; of a per-core map the values of all cores."""
+        self._check(len(value))
         buffer = ctypes.create_string_buffer(value, len(value))
         self._element(_MAP_UPDATE, key, _address(buffer), "write")
 
-    def get(self, dtype: DTypeLike, key: int = 0, *, per_core: bool = False) -> NDArray[np.void]:
-        """One element: shape (), or (possible cores,) where ``per_core``.
-
-        The kernel pads each core's value to 8 bytes; so must ``dtype``.
-        """
-        item = np.dtype(dtype)
-        if per_core and item.itemsize % 8:
-            raise ValueError(f"a per-core value is a multiple of 8 bytes, not {item.itemsize}")
-        out = np.zeros(cores.possible() if per_core else 1, item)
+    def get(self, dtype: DTypeLike, key: int = 0) -> NDArray[np.void]:
+        """One element: shape (), or (possible cores,) of a per-core map."""
+        out = np.zeros(cores.possible() if self.per_core else (), np.dtype(dtype))
+        self._check(out.nbytes)
         self._element(_MAP_LOOKUP, key, out.ctypes.data, "read")
-        return out if per_core else out.reshape(())
+        return out
 
-    def delete(self, key: int) -> None:
-        """Remove one element; no error where there is none."""
-        try:
-            self._element(_MAP_DELETE, key, 0, "delete")
-        except BpfError as error:
-            if error.errno != errno.ENOENT:
-                raise
+    def _check(self, length: int) -> None:
+        wanted = self.size * (cores.possible() if self.per_core else 1)
+        if length != wanted:
+            raise ValueError(f"a value of {self.name} is {wanted} bytes, not {length}")
 
     def _element(self, command: int, key: int, place: int, what: str) -> None:
         index = ctypes.c_uint32(key)
@@ -236,9 +234,9 @@ class CpuMap(Descriptor):
     """A cpumap of its own, for trials: entry ``core`` is a thread on that core."""
 
     def __init__(self, entries: int) -> None:
-        attr = struct.pack("=4I", MAP_CPUMAP, 4, 8, entries)
+        attr = struct.pack("=4I", _MAP_CPUMAP, 4, 8, entries)
         super().__init__(_open(_MAP_CREATE, attr, "make a cpumap"))
 
     def put(self, core: int, queue: int, program: int) -> None:
         """Start the thread: ``queue`` frames at the most wait for it; it runs a CPUMAP program."""
-        Map(self.fd, "cpumap").put(core, struct.pack("=Ii", queue, program))
+        Map(self.fd, 8, "cpumap").put(core, struct.pack("=Ii", queue, program))

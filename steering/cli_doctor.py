@@ -46,7 +46,9 @@ def _print_table(rows: "list[Row]") -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("", "what", "found", "meaning; how to get it"):
+    for column in ("", "what"):
+        table.add_column(column, no_wrap=True)
+    for column in ("found", "meaning; how to get it"):
         table.add_column(column, overflow="fold")
     for row in rows:
         mark = "[green]yes[/]" if row.ok else "[red]NO[/]" if row.needed else "[yellow]no[/]"

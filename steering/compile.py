@@ -25,6 +25,9 @@ from xdp import INCLUDE, SOURCES
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror")
 """Over our own text and headers. The kernel's UAPI headers, the only others, are clean under them."""
 
+_PER_CORE = {5, 6, 10}
+"""``enum bpf_map_type``: hash, array and least-recently-used hash with a value for each core."""
+
 # bcc changes the working directory, reads an environment variable and writes to descriptor 2, and all
 # three are the process's: one compilation at a time.
 _compiling = threading.Lock()
@@ -65,16 +68,18 @@ class Module(Closing):
         """One of its maps; it lives as long as the module."""
         from bcc.libbcc import lib  # bcc's own view of a map can't take values of any size
 
-        fd = int(lib.bpf_table_fd(self._bcc.module, name.encode()))
+        module, key = self._bcc.module, name.encode()
+        fd = int(lib.bpf_table_fd(module, key))
         if fd < 0:
             raise KeyError(f"{self.name} has no map '{name}'")
-        return Map(fd, name)
+        per_core = int(lib.bpf_table_type(module, key)) in _PER_CORE
+        return Map(fd, int(lib.bpf_table_leaf_size(module, key)), name, per_core=per_core)
 
     def counts(self, table: str, enum: str) -> dict[str, NDArray[np.uint64]]:
         """Per-core counters by name, each of shape (possible cores,): see counters.h."""
         counters = counter_names(enum)
         dtype = np.dtype([(name, "<u8") for name in counters])
-        rows = self.map(table).get(dtype, per_core=True)
+        rows = self.map(table).get(dtype)
         return {name: rows[name] for name in counters}
 
     def close(self) -> None:
@@ -104,27 +109,37 @@ def _compile(name: str, text: str, flags: list[str]) -> Any:
         raise OversprayError(
             f"no bcc in this Python ({error}): type 'make setup', and use .venv/bin/overspray"
         ) from None
-    try:
-        Path.cwd()  # bcc leaves it, and comes back
-    except FileNotFoundError:
-        raise OversprayError(f"compile {name}: the current folder is gone: 'cd' to one that exists") from None
-    found = headers.find()
-    with _compiling, _environment(headers.VARIABLE, str(found.source)), _captured_stderr() as words:
+    with _compiling:
         try:
-            return BPF(text=text.encode(), cflags=[*flags, *found.flags])
-        except Exception as error:
-            place = _ERROR.search(words())
-            # What is no fault of the text, as a map that got no memory, is in bcc's last words only.
-            said = words().strip().splitlines() or [str(error)]
-            reason = f"{place['file']}:{place['line']}: {place['what']}" if place else said[-1]
-            raise CompileError(f"compile {name}: {reason}") from None
+            Path.cwd()  # bcc leaves it, and comes back
+        except FileNotFoundError:
+            raise OversprayError(
+                f"compile {name}: the current folder is gone: 'cd' to one that exists"
+            ) from None
+        found = headers.find()
+        with _environment(headers.VARIABLE, str(found.source)), _captured_stderr() as words:
+            try:
+                return BPF(text=text.encode(), cflags=[*flags, *found.flags])
+            except Exception as error:
+                raise _fault(name, words(), error) from None
+
+
+def _fault(name: str, log: str, error: Exception) -> CompileError:
+    """The first error of the compiler, with our file and line."""
+    if place := _ERROR.search(log):
+        return CompileError(f"compile {name}: {place['file']}:{place['line']}: {place['what']}")
+    # What is no fault of the text, as a map that got no memory, is in bcc's last words only.
+    said = log.strip().splitlines() or [str(error)]
+    return CompileError(f"compile {name}: {said[-1]}")
 
 
 def _refusal(function: str, log: str, error: Exception) -> CompileError:
     """The verifier's last words, and the line of our source that it was at."""
     place = next((line for line in reversed(log.splitlines()) if line.startswith("; ") and "@ " in line), "")
     at = f" at {place.rpartition('@ ')[2].strip()}" if place else ""
-    reason = last_words(log) or str(error)
+    reason = last_words(log)
+    if not reason:  # no rights, no memory, no such function
+        return CompileError(f"load '{function}': {error}")
     return CompileError(f"the verifier refused '{function}'{at}: {reason}")
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pyroute2.ethtool.ioctl import EthtoolError
 from pyroute2.netlink.exceptions import NetlinkError
 
 from steering import cores, headers, netns, trials
@@ -52,6 +53,9 @@ class Row:
 
 def examine(*names: str) -> list[Row]:
     """The rows of that name, or all of them, in the order of the table. Changes nothing."""
+    for name in names:
+        if name not in {check.name for check in _CHECKS}:
+            raise KeyError(f"the doctor has no row '{name}'")
     return [_answer(check) for check in _CHECKS if not names or check.name in names]
 
 
@@ -69,7 +73,7 @@ def _answer(check: Check) -> Row:
                 found = check.ask()
         else:
             found = check.ask()
-    except (OversprayError, OSError) as error:
+    except (OversprayError, EthtoolError, OSError) as error:
         return _row(check, False, _refusal(error))
     except NetlinkError as error:
         return _row(check, False, f"tried: {error.args[-1]}")

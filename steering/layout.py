@@ -17,7 +17,8 @@ _TYPES = "typedef uint8_t __u8; typedef uint16_t __u16; typedef uint32_t __u32; 
 _ENUMERATOR = re.compile(r"^\s*([A-Z][A-Z0-9_]*)\b[^,/\n]*,?[ \t]*/\*\s*(.*?)\s*\*/", re.M)
 _DEFINE = re.compile(r"^#define\s+([A-Z][A-Z0-9_]*)\s+(0x[0-9a-fA-F]+|\d+)U?L*\b", re.M)
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
-_DIRECTIVE = re.compile(r"^#.*$", re.M)
+_GUARD = re.compile(r"^#(?:ifndef|endif|define\s+OVERSPRAY_\w+\s*$).*$", re.M)
+_PACKED = "__attribute__((packed))"
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,10 @@ def header(name: str) -> Header:
     """Read ``xdp/include/NAME``."""
     text = (INCLUDE / name).read_text()
     constants = {key: int(value, 0) for key, value in _DEFINE.findall(text)}
-    plain = _DIRECTIVE.sub("", _COMMENT.sub("", text))
-    for key, value in constants.items():
-        plain = re.sub(rf"\b{key}\b", str(value), plain)
-    packed = "__attribute__((packed))" in plain
+    plain = _GUARD.sub("", _COMMENT.sub("", text))
     ffi = cffi.FFI()
     ffi.cdef(_TYPES)
-    ffi.cdef(re.sub(r"__attribute__\(\(packed\)\)", "", plain), packed=packed)
+    ffi.cdef(plain.replace(_PACKED, ""), packed=_PACKED in plain)
     return Header(name, constants, dict(_ENUMERATOR.findall(text)), ffi)
 
 
@@ -71,6 +69,12 @@ def _dtype(ctype: Any) -> Any:
 
 def counter_names(enum: str) -> list[str]:
     """``drop_ring`` for WIRE_DROP_RING of ``wire_counter``: the counters of one program, in order."""
-    words = [*header("counters.h").enum(enum)][:-1]
+    return [*counter_words(enum)]
+
+
+def counter_words(enum: str) -> dict[str, str]:
+    """What each counter of one program means, by its name; in order."""
+    counters = header("counters.h")
     prefix = enum.removesuffix("_counter").upper() + "_"
-    return [word.removeprefix(prefix).lower() for word in words]
+    names = [*counters.enum(enum)][:-1]
+    return {name.removeprefix(prefix).lower(): counters.descriptions[name] for name in names}

@@ -80,6 +80,14 @@ def names() -> list[str]:
     return sorted(pyroute_netns.listnetns())
 
 
+def exists(name: str) -> bool:
+    """Whether a name stands for a namespace: the bare file of a killed maker does not."""
+    try:
+        return (RUN / name).stat().st_dev == _HERE.stat().st_dev  # nsfs, where all namespaces are
+    except OSError:
+        return False
+
+
 def processes(name: str) -> list[int]:
     """The processes that live in a named namespace."""
     with suppress(OSError):

@@ -6,7 +6,8 @@ are raw instructions, so that they are tried without a compiler, in milliseconds
 
 import socket
 import struct
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool
@@ -24,8 +25,9 @@ TRACEPOINTS = (
 )
 """What the kernel drops behind XDP, only these tell."""
 _LOOPBACK = 1
-_FRAMES = 8
-_DEADLINE_S = 5.0
+_DEVICE = "a0"
+_FRAMES, _PAYLOAD, _HEADERS = 8, 64, 42
+_DEADLINE_S = 20.0
 
 
 def load() -> str:
@@ -64,37 +66,32 @@ def native_xdp() -> str:
 
 
 def live_frames() -> str:
-    """Frames that are really there."""
-    with Program(returning(bpf.XDP_DROP), Kind.XDP) as program:
-        bpf.run_live(program.fd, bytes(64), 64, 64)
-    return "64 frames were made"
+    """Frames that are really there: a packet socket behind the program sees them."""
+    with _listening() as (seen, index), Program(returning(bpf.XDP_PASS), Kind.XDP) as program:
+        _run_live(program.fd, index)
+        packets = _count_until(seen, _FRAMES)
+    return f"{packets} frames were made, and arrived"
 
 
 def cpumap_program() -> str:
     """A program that runs on the core a frame was handed to."""
     with Program(returning(bpf.XDP_PASS), Kind.CPUMAP) as program, CpuMap(cores.possible()) as table:
-        table.put(cores.usable()[-1], 64, program.fd)
+        table.put(_a_core(), 64, program.fd)
     return "a worker with a program was started"
 
 
 def cpumap_gro() -> str:
     """Whether datagrams of one flow leave a worker as fewer packets than went in."""
-    core = cores.usable()[-1]
-    frame = _datagram()
+    core = _a_core()
     with ExitStack() as stack:
-        ip = stack.enter_context(IPRoute())
-        index = _veth(ip)
-        ip.link("set", index=index, state="up")
-        _merge_datagrams("a0")
-        seen = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
-        seen.bind(("a0", 0x0800))
-        seen.settimeout(_DEADLINE_S)
+        seen, index = stack.enter_context(_listening())
+        _merge_datagrams(_DEVICE)
         passing = stack.enter_context(Program(returning(bpf.XDP_PASS), Kind.CPUMAP))
         table = stack.enter_context(CpuMap(cores.possible()))
         table.put(core, 64, passing.fd)
         program = stack.enter_context(Program(_redirecting(table.fd, core), Kind.XDP))
-        bpf.run_live(program.fd, frame, _FRAMES, _FRAMES, index)
-        packets = _count_until(seen, _FRAMES * (len(frame) - 42))
+        _run_live(program.fd, index)
+        packets = _count_until(seen, _FRAMES)
     if packets == _FRAMES:
         raise OversprayError(f"{_FRAMES} datagrams came out as {packets}")
     return f"{_FRAMES} datagrams came out as {packets}"
@@ -129,11 +126,38 @@ def rps() -> str:
 
 def _veth(ip: IPRoute) -> int:
     """A veth pair a0, a1, both up; returns the index of a0."""
-    ip.link("add", ifname="a0", kind="veth", peer={"ifname": "a1"})
-    indexes = [int(ip.link_lookup(ifname=name)[0]) for name in ("a0", "a1")]
+    ip.link("add", ifname=_DEVICE, kind="veth", peer={"ifname": "a1"})
+    indexes = [int(ip.link_lookup(ifname=name)[0]) for name in (_DEVICE, "a1")]
     for index in indexes:
         ip.link("set", index=index, state="up")
     return indexes[0]
+
+
+@contextmanager
+def _listening() -> Iterator[tuple[socket.socket, int]]:
+    """A device that is up, with a packet socket on it; and its index."""
+    with IPRoute() as ip, socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as seen:
+        index = _veth(ip)
+        seen.bind((_DEVICE, 0x0800))
+        seen.settimeout(_DEADLINE_S)
+        yield seen, index
+
+
+def _run_live(program: int, index: int) -> None:
+    """Some datagrams, all of them in one batch. What a signal cut short would say nothing."""
+    frame = _datagram()
+    if not bpf.run_live(program, frame, _FRAMES, _FRAMES, index):
+        raise OversprayError("a signal came between: type it again")
+
+
+def _count_until(seen: socket.socket, frames: int) -> int:
+    """In how many packets so many frames' payload came."""
+    packets, payload = 0, frames * _PAYLOAD
+    while payload > 0:
+        # Merged by list, a packet is its segments' payload one after the other.
+        payload -= max(len(seen.recv(1 << 16)) - _HEADERS, 1)
+        packets += 1
+    return packets
 
 
 def _merge_datagrams(device: str) -> None:
@@ -141,8 +165,14 @@ def _merge_datagrams(device: str) -> None:
     ethtool = IoctlEthtool(device)
     try:
         features = ethtool.get_features()
-        features["rx-gro"] = features["rx-gro-list"] = True
+        for name in ("rx-gro", "rx-gro-list"):
+            if name not in features.keys():  # noqa: SIM118 (it is no mapping)
+                raise OversprayError(f"this kernel has no {name}")
+            features[name] = True
         ethtool.set_features(features)
+        now = ethtool.get_features()
+        if not (now.is_active("rx-gro") and now.is_active("rx-gro-list")):
+            raise OversprayError("GRO could not be turned on")
     finally:
         ethtool.close()
 
@@ -155,18 +185,14 @@ def _datagram() -> bytes:
 
     link = Ether(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
     ip = IP(src="198.18.0.1", dst="198.18.0.2", flags="DF", id=0)
-    return bytes(link / ip / UDP(sport=9, dport=9) / bytes(64))
+    return bytes(link / ip / UDP(sport=9, dport=9) / bytes(_PAYLOAD))
 
 
-def _count_until(seen: socket.socket, payload: int) -> int:
-    """Packets that carried so many bytes of payload together."""
-    packets = 0
-    while payload > 0:
-        data = seen.recv(1 << 16)
-        # Merged by list, a packet is its segments one after the other, each with its UDP header.
-        payload -= max(len(data) - 42, 1)
-        packets += 1
-    return packets
+def _a_core() -> int:
+    """One that may be used; not the first, if there are more."""
+    if not (usable := cores.usable()):
+        raise OversprayError("no core may be used")
+    return usable[-1]
 
 
 def _redirecting(table: int, key: int) -> bytes:

@@ -1,53 +1,78 @@
-"""Who may skip, and what all tests have at hand.
+"""Who may skip, and what surrounds the tests.
 
-A test that needs root is skipped without it; in CI, and wherever the kernel could do it, a skip is a failure.
+The folder tells what a test needs: nothing below unit/, root elsewhere, and of the kernel what `_NEEDS` says.
+A test is skipped without root, and where the doctor finds by trying that this kernel can't. Any other skip is
+a failure; in CI one for want of root as well.
 """
 
+import functools
 import os
+import re
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from steering import doctor
-
-ROOT = Path(__file__).resolve().parents[1]
 HOST_CANNOT = "host cannot: "
-"""A skip whose reason starts so is one that the doctor has found by trying; every other is a failure."""
 NEEDS_ROOT = "needs root: type 'sudo make test'"
-_OF_ROOT = ("bpf", "lab", "setup", "long")
+_REAL_FRAMES = ("devices", "native XDP on veth", "live frames", "tracepoints")
+_NEEDS = {"bpf": ("BPF", "tracepoints"), "lab": _REAL_FRAMES, "long": _REAL_FRAMES, "setup": ()}
+"""Rows of the doctor that speak of the kernel alone: what set-up brings is no reason to skip."""
+_TESTS = Path(__file__).parent
 
 
 def pytest_configure() -> None:
-    """What is started in the background ignores ^C, and so would the commands that are tested."""
+    """What is inherited from the caller changes no test."""
+    # What is started in the background ignores ^C, and so would the commands that are tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "BCC_KERNEL_SOURCE"):
+        os.environ.pop(name, None)
+    os.environ.update(NO_COLOR="1", COLUMNS="120")
+    # A lock of this run's own: a person who has a lab in use, or another run, fails no test.
+    os.environ["OVERSPRAY_LOCK"] = f"/run/overspray/test-{os.getpid()}.lock"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The folder tells what a test needs: nothing below unit/, root elsewhere."""
     for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        folder = item.path.relative_to(_TESTS).parts[0]
         if folder == "long":
             item.add_marker(pytest.mark.long)
-        if folder in _OF_ROOT:
+        if folder in _NEEDS:
             item.add_marker(pytest.mark.root)
+            item.add_marker(pytest.mark.needs(*_NEEDS[folder]))
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """``@pytest.mark.needs("cpumap GRO")``: skip where the doctor finds that this kernel can't."""
     for mark in item.iter_markers("needs"):
-        for row in doctor.examine(*mark.args):
-            if not row.ok:
-                pytest.skip(f"{HOST_CANNOT}{row.name}: {row.value}")
+        for row in mark.args:
+            if missing := _missing(row):
+                pytest.skip(HOST_CANNOT + missing)
+
+
+@functools.cache
+def _missing(row: str) -> str:
+    from steering import doctor
+
+    [found] = doctor.examine(row)
+    return "" if found.ok else f"{found.name}: {found.value}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, Any, Any]:
-    report = yield
+    return _judged((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    return _judged((yield))
+
+
+def _judged(report: Any) -> Any:
+    """A skip for any other reason becomes a failure. An expected failure stays one."""
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         accepted = reason == NEEDS_ROOT and not os.environ.get("CI")
@@ -55,3 +80,21 @@ def pytest_runtest_makereport() -> Generator[None, Any, Any]:
             report.outcome = "failed"
             report.longrepr = f"skipped: {reason}\n(only what the doctor finds missing may be skipped)"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def swept() -> Iterator[None]:
+    """What killed test runs left: locks, and names that no lab would give. The rest the next lab removes."""
+    if os.geteuid() == 0:
+        from bench.owner import start_of
+        from steering import netns
+
+        for name in netns.names():
+            owner = re.search(r"test(\d+)", name)
+            if owner and start_of(int(owner[1])) is None:
+                netns.remove(name)
+        for lock in Path("/run/overspray").glob("test-*.lock"):
+            if start_of(int(lock.stem.removeprefix("test-"))) is None:
+                lock.unlink(missing_ok=True)
+    yield
+    Path(os.environ["OVERSPRAY_LOCK"]).unlink(missing_ok=True)

@@ -23,7 +23,9 @@ static ALWAYS_INLINE __u32 words_of(__u64 value)
 	return (value & 0xffff) + (value >> 16 & 0xffff) + (value >> 32 & 0xffff) + (value >> 48);
 }
 
-/* Headers, stamp, port and checksum. The sum has at most 10 words of 16 bits: two folds suffice. */
+_Static_assert(HEADER_BYTES <= sizeof(((struct wire_config *)0)->header), "the headers have room");
+
+/* Headers, stamp, port and checksum. The sum has 11 words of 16 bits: two folds suffice. */
 static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, const struct wire_state *state)
 {
 	struct udphdr *udp = (void *)(frame + HEADER_BYTES - sizeof(*udp));
@@ -89,10 +91,11 @@ int on_devmap_xmit(struct bpf_raw_tracepoint_args *ctx)
 	__u32 zero = 0;
 	struct wire_config *config = wire_config.lookup(&zero);
 	struct wire_counters *counters = wire_counters.lookup(&zero);
-	int drops = ctx->args[3];
+	int drops = ctx->args[3], error = ctx->args[4];
 
+	/* Before Linux 6.3 a device whose peer has no NAPI says so here, not to redirect_err. */
 	if (config && counters && drops > 0 && is_ours(config))
-		counters->count[WIRE_DROP_RING] += drops;
+		counters->count[error < 0 ? WIRE_DROP_REFUSED : WIRE_DROP_RING] += drops;
 	return 0;
 }
 

@@ -94,11 +94,20 @@ def test_map_values(make: Make) -> None:
         assert int(numbers.get("<u4", 1)) == 7
         values = range(cores.possible())
         rows.put(0, b"".join(struct.pack("=Q", value) for value in values))
-        assert list(rows.get("<u8", per_core=True)) == list(values)
+        assert list(rows.get("<u8")) == list(values)
         with pytest.raises(BpfError, match="write element 2 of numbers: Argument list too long"):
             numbers.put(2, bytes(4))
-        with pytest.raises(ValueError, match="multiple of 8"):
-            rows.get("<u4", per_core=True)
+        whole = 8 * cores.possible()
+        for wrong in (
+            lambda: rows.get("<u4"),
+            lambda: rows.put(0, bytes(whole + 8)),
+            lambda: rows.put(0, b""),
+        ):
+            with pytest.raises(ValueError, match=f"a value of rows is {whole} bytes, not "):
+                wrong()
+        for wrong in (lambda: numbers.get("<u8"), lambda: numbers.put(0, bytes(3))):
+            with pytest.raises(ValueError, match="a value of numbers is 4 bytes, not "):
+                wrong()
         with pytest.raises(KeyError, match="no map 'nowhere'"):
             module.map("nowhere")
 

@@ -12,7 +12,8 @@ from scapy.layers.l2 import Ether
 
 from bench.frame import FIRST_PORT, SINK_PORT, native
 from bench.lab_build import Plan
-from bench.wire import Traffic, config_of
+from bench.traffic import Traffic
+from bench.wire import config_of
 from steering import bpf
 from steering.bpf import Kind
 from steering.compile import Module

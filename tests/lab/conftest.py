@@ -6,7 +6,6 @@ is; every wait is for a condition with a deadline; no test asserts a rate or a t
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,29 +16,24 @@ from bench.exclusive import holder
 from bench.lab import Lab
 from steering import netns
 
-WAIT_S = 40.0
-"""For a lab that another run on this machine has in use."""
-
 
 def host_state() -> dict[str, object]:
     """What a lab could have changed. Others may add and remove devices meanwhile, so not all there is."""
     with IPRoute() as ip:
         links = {link.get("ifname"): link.get_attr("IFLA_XDP") for link in ip.get_links()}
-        attached = {name: str(xdp.get("attrs")) for name, xdp in links.items() if xdp}
-    settings = {}
-    for folder in ("core", *(f"ipv{v}/conf/{which}" for v in "46" for which in ("all", "default"))):
-        for path in (Path("/proc/sys/net") / folder).glob("*"):
-            with suppress(OSError):  # write-only, or unset
-                settings[str(path)] = path.read_text()
+        modes = {name: xdp.get_attr("IFLA_XDP_ATTACHED") for name, xdp in links.items() if xdp}
+    net = Path("/proc/sys/net")
+    settings = [net / f"ipv4/conf/{which}/rp_filter" for which in ("all", "default")]
+    settings += [net / f"ipv6/conf/{which}/disable_ipv6" for which in ("all", "default")]
     return {
         "namespaces": [name for name in netns.names() if name.startswith(f"os-{os.getpid()}-")],
         "namespace": Path("/proc/thread-self/ns/net").readlink(),
         "devices of ours": links.keys() & {"wire0", "nic0"},
-        "attached": attached,
-        "settings": settings,
+        "attached": {name: mode for name, mode in modes.items() if mode},
+        "settings": {str(path): path.read_text() for path in settings if path.exists()},
         "affinity": os.sched_getaffinity(0),
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),
-        "lock": str(os.getpid()) in holder(),
+        "lock": f"process {os.getpid()} (" in holder(),
     }
 
 
@@ -54,5 +48,5 @@ def host_as_found() -> Iterator[None]:
 @pytest.fixture
 def lab(host_as_found: None) -> Iterator[Lab]:
     """A fresh lab for each test: it is up in some milliseconds, so nothing need be shared."""
-    with labs.lab("native", WAIT_S) as up:
+    with labs.lab("native") as up:
         yield up

@@ -64,7 +64,7 @@ def test_cores_that_are_not_allowed_do_not_count() -> None:
 
 
 def test_cores_that_are_not_online_do_not_count(tmp_path: Path) -> None:
-    """CASES H09: another machine's list of cores, in a mount namespace of its own."""
+    """Another machine's list of cores, in a mount namespace of its own."""
     last = cores.usable()[-1]
     (tmp_path / "online").write_text(f"{last}\n")
     script = f'mount --bind {tmp_path}/online /sys/devices/system/cpu/online && exec "$@"'
@@ -104,7 +104,6 @@ def test_lockdown(text: str, ok: bool, tmp_path: Path, monkeypatch: pytest.Monke
     assert row.ok == ok
 
 
-@pytest.mark.needs("cpumap GRO")
-def test_workers_merge_where_the_kernel_can() -> None:
-    [row] = doctor.examine("cpumap GRO")
-    assert row.value.startswith("8 datagrams came out as ")
+def test_an_unknown_row_is_a_mistake_in_the_program() -> None:
+    with pytest.raises(KeyError, match="no row 'live frame'"):
+        doctor.require("live frame")

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from bench import lab as labs
 from bench import lab_build
 from bench.cli import run
 from bench.lab import Lab
+from bench.owner import Owner
 from steering import netns
 from steering.errors import BadInput, OversprayError
 from steering.waiting import wait_for
@@ -49,7 +51,7 @@ def makes() -> Iterator[Callable[[str], str]]:
 @pytest.fixture
 def up_name(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """`lab up` under a name of the tests: whoever has a lab up keeps it."""
-    name = f"os-test-{os.getpid()}"
+    name = f"os-test{os.getpid()}"
     monkeypatch.setattr(labs, "_UP", name)
     yield name
     labs._remove(name)
@@ -74,10 +76,14 @@ def test_it_is_silent(lab: Lab) -> None:
         with netns.entered(name):
             settings = Path("/proc/sys/net")
             assert (settings / "ipv4/conf/all/rp_filter").read_text() == "0\n"
+            assert all(path.read_text() == "0\n" for path in settings.glob("ipv4/conf/*0/rp_filter"))
             if (settings / "ipv6").exists():
                 assert (settings / "ipv6/conf/all/disable_ipv6").read_text() == "1\n"
             with IPRoute() as ip:
                 assert [each.get("state") for each in ip.get_neighbours(family=socket.AF_INET)] == [0x80]
+                for link in ip.get_links():
+                    counted = link.get("stats64")
+                    assert counted["rx_packets"] == counted["tx_packets"] == 0
 
 
 def test_ordinary_sockets_reach_each_other(lab: Lab) -> None:
@@ -104,7 +110,7 @@ def test_one_lab_at_a_time_and_the_second_is_told_whose(lab: Lab) -> None:
 
 def test_show_tells_whose_it_is_and_who_is_inside(lab: Lab) -> None:
     with netns.entered(lab.wire_ns):
-        inside = subprocess.Popen(["sleep", "1000"])
+        inside = subprocess.Popen([*DYING_WITH_US, "sleep", "1000"])
     try:
         found = {each.name: each for each in labs.show()}
     finally:
@@ -131,32 +137,36 @@ def test_leftovers_of_a_killed_run_are_found_and_removed() -> None:
         process.kill()
         # It is a zombie until somebody waits for it, and is dying for a moment before that.
         wait_for(lambda: names <= own("left over"), lambda: f"{names} to be left over: {labs.show()}")
-    with labs.lab("native", 40):
+    with labs.lab():
         assert not names & set(netns.names())
 
 
 def test_only_what_a_dead_lab_made_is_removed(makes: Callable[[str], str]) -> None:
-    dead, mine = dead_pid(), labs._start_of(os.getpid())
-    gone = [makes(f"os-{dead}-1-0-wire"), makes(f"os-{dead}-1-7-host")]
+    me = Owner.me()
+    dead = replace(me, pid=dead_pid())
+    gone = [makes(f"os-{dead}-0-wire"), makes(f"os-{dead}-7-host")]
     # Its owner's id is in use again, by a process that started at another time.
-    gone.append(makes(f"os-{os.getpid()}-{mine + 1}-0-wire"))
+    gone.append(makes(f"os-{replace(me, start=me.start + 1)}-0-wire"))
+    us = f"test{os.getpid()}"
     kept = [
-        makes(f"os-{dead}-1-0-other"),
-        makes(f"os-{dead}-wire"),
-        makes(f"nos-{dead}-1-0-wire"),
-        makes(f"os-{os.getpid()}-{mine}-99-wire"),
+        makes(f"os-{dead}-0-{us}"),
+        makes(f"os-{dead}-{us}"),
+        makes(f"{us}-os-{dead}-0-wire"),
+        makes(f"os-{me}-99-wire"),
+        # Of a container's process, which may well live: from here it can't be seen.
+        makes(f"os-{replace(dead, space=dead.space - 1)}-0-wire"),
     ]
-    with labs.lab("native", 40):
+    with labs.lab():
         there = set(netns.names())
     assert not there & set(gone)
     assert there >= set(kept)
 
 
 def test_a_bare_file_of_a_killed_maker_is_removed() -> None:
-    name = f"os-{dead_pid()}-1-0-wire"
+    name = f"os-{replace(Owner.me(), pid=dead_pid())}-0-wire"
     (netns.RUN / name).touch()
     assert name in own("left over")
-    with labs.lab("native", 40):
+    with labs.lab():
         assert name not in netns.names()
 
 
@@ -166,15 +176,15 @@ def test_a_failure_on_the_way_leaves_nothing(part: str, monkeypatch: pytest.Monk
         raise OversprayError("planned")
 
     monkeypatch.setattr(lab_build, part, fail)
-    with pytest.raises(OversprayError, match="planned"), labs.lab("native", 40):
+    with pytest.raises(OversprayError, match="planned"), labs.lab():
         pass
 
 
 def test_what_the_kernel_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labs, "Plan", lambda: lab_build.Plan(mtu=1 << 30))
     with (
-        pytest.raises(OversprayError, match="the kernel refused a device of the lab: "),
-        labs.lab("native", 40),
+        pytest.raises(OversprayError, match="the kernel refused a part of the lab: "),
+        labs.lab(),
     ):
         pass
 
@@ -186,7 +196,7 @@ def test_an_unknown_case_changes_nothing() -> None:
 
 def test_up_show_down(up_name: str, capsys: pytest.CaptureFixture[str]) -> None:
     def said(*arguments: str) -> object:
-        wait_for(lambda: run(["lab", *arguments, "--json"]) == 0, "the lab's lock")
+        assert run(["lab", *arguments, "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
     made = said("up")
@@ -195,7 +205,7 @@ def test_up_show_down(up_name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["lab", "up"]) == 1
     assert "'overspray lab down' removes it" in capsys.readouterr().err
     assert {each["state"] for each in said("show") if each["name"].startswith(up_name)} == {"up"}
-    with labs.lab("native", 40):  # those that measure have labs of their own
+    with labs.lab():  # those that measure have labs of their own
         assert own("up") == {f"{up_name}-wire", f"{up_name}-host"}
     assert set(said("down")["removed"]) >= {f"{up_name}-wire", f"{up_name}-host"}
     assert said("down")["removed"] == []
@@ -204,15 +214,15 @@ def test_up_show_down(up_name: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_half_made_up_is_left_over_and_goes(up_name: str, makes: Callable[[str], str]) -> None:
     half = makes(f"{up_name}-wire")
     assert half in own("left over")
-    with labs.lab("native", 40):
+    with labs.lab():
         assert half not in netns.names()
 
 
 def test_a_lab_that_is_used_by_hand_can_be_taken_down(up_name: str) -> None:
     """The namespace goes when the last process inside ends; its name goes at once."""
-    wait_for(lambda: run(["lab", "up"]) == 0, "the lab's lock")
+    assert run(["lab", "up"]) == 0
     with netns.entered(f"{up_name}-host"):
-        inside = subprocess.Popen(["sleep", "1000"])
+        inside = subprocess.Popen([*DYING_WITH_US, "sleep", "1000"])
     try:
         assert set(labs.down()) >= {f"{up_name}-host", f"{up_name}-wire"}
         assert up_name not in " ".join(netns.names())

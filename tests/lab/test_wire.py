@@ -14,7 +14,8 @@ import pytest
 from bench.drop import dropping
 from bench.frame import FIRST_PORT, SINK_PORT, native
 from bench.lab import Lab
-from bench.wire import Traffic, Wire
+from bench.traffic import Traffic
+from bench.wire import Wire
 from steering import bpf, cores, netns
 from steering.bpf import Kind, Link, Program
 from steering.compile import Module
@@ -68,17 +69,17 @@ def test_signals_change_no_count(lab: Lab) -> None:
     """Each ends a call into the kernel early; only the program's own count knows where."""
     seen = Counter[int]()
     before = signal.signal(signal.SIGPROF, lambda number, _: seen.update([number]))
-    signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)  # of this process's own time
-    try:
-        with dropping(lab) as nic, Wire(lab) as wire:
+    with dropping(lab) as nic, Wire(lab) as wire:
+        signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)  # of this process's own time
+        try:
             while seen[signal.SIGPROF] < 10:
                 wire.send(20_000)
-            sent = wire.sent
-            wait_for(lambda: nic.seen + wire.counts()["drop_ring"] == sent, "every frame")
-            assert sent % 20_000 == 0
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
+        sent = wire.sent
+        wait_for(lambda: nic.seen + wire.counts()["drop_ring"] == sent, "every frame")
+        assert sent % 20_000 == 0
 
 
 def test_a_program_behind_a_link_is_replaced_between_two_frames(lab: Lab) -> None:

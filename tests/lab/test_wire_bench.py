@@ -37,7 +37,9 @@ def test_a_person_reads_the_rate_and_the_books() -> None:
     done = overspray("wire", "bench", "--frames", "1000", "--rounds", "2")
     assert done.returncode == 0, done.stderr
     assert "Mpps, median of 2 rounds" in done.stdout
-    assert "2000 frames sent = " in done.stdout
+    counted = {line.split()[1]: int(line.split()[0]) for line in done.stdout.splitlines()[-3:]}
+    assert counted.keys() == {"seen", "drop_ring", "drop_refused"}
+    assert sum(counted.values()) == 2000
     assert done.stderr.count("round ") == 2
 
 

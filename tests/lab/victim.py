@@ -11,7 +11,7 @@ from bench.drop import dropping
 from bench.lab import lab
 from bench.wire import Wire
 
-with lab(wait_s=40) as up, dropping(up), Wire(up) as wire:
+with lab() as up, dropping(up), Wire(up) as wire:
     wire.send(128)
     print(up.wire_ns, up.host_ns, flush=True)
     while not select.select([sys.stdin], [], [], 0)[0]:

@@ -15,6 +15,7 @@ import pytest
 from commands import ROOT
 
 PYTHON = "/usr/bin/python3"
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 @pytest.fixture
@@ -24,6 +25,7 @@ def clone() -> Iterator[Path]:
     folder.chmod(0o755)
     shutil.copytree(ROOT / "setup", folder / "setup")
     shutil.copy(ROOT / "pyproject.toml", folder)
+    subprocess.run(["chmod", "-R", "a+rX", folder], check=True)  # whatever the umask of the checkout was
     yield folder
     shutil.rmtree(folder)
 
@@ -133,10 +135,19 @@ def without_packages(clone: Path) -> str:
 
 def test_without_root_it_says_what_is_missing_and_what_to_type(clone: Path) -> None:
     clone.chmod(0o777)
-    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    said = one_line(install(clone, before=nobody, PATH=without_packages(clone)), 1)
+    said = one_line(install(clone, before=NOBODY, PATH=without_packages(clone)), 1)
     assert "python3-bpfcc" in said
     assert "type 'sudo setup/install packages'" in said
+
+
+def test_what_root_has_set_up_serves_others(clone: Path, asked: Path) -> None:
+    steps(clone, asked)
+    done = install(clone, before=NOBODY)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_in_a_folder_of_somebody_else_it_says_so(clone: Path) -> None:
+    assert "work on a clone of your own" in one_line(install(clone, before=NOBODY), 1)
 
 
 def test_without_network_it_says_so(clone: Path) -> None:

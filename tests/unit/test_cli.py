@@ -133,13 +133,13 @@ def test_a_closed_pipe_is_no_traceback(argument: str) -> None:
 
 def test_sigterm_unwinds() -> None:
     code = (
-        "import os, signal, bench.cli\n"
+        "import os, signal, bench.cli, steering.cli\n"
         "def command():\n"
         "    try: os.kill(os.getpid(), signal.SIGTERM)\n"
         "    finally: print('put back', flush=True)\n"
-        "bench.cli.run = command\n"
+        "steering.cli.register = lambda app: app.command('end')(command)\n"
         "bench.cli.main()\n"
     )
-    done = python(code)
-    assert done.stdout == "put back\n"
-    assert done.returncode == 128 + signal.SIGTERM
+    done = python(code, "end")
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "put back\n")
+    assert done.stderr == "overspray: ended by SIGTERM\n"

@@ -4,8 +4,9 @@ import struct
 
 import pytest
 
-from bench.frame import LARGEST, SMALLEST, native
+from bench.frame import native
 from bench.lab_build import Plan
+from bench.traffic import LARGEST, SMALLEST, Traffic
 from steering.errors import BadInput
 
 
@@ -30,7 +31,15 @@ def test_it_has_room_for_the_stamp_and_the_sum_of_the_rest(payload: int) -> None
     assert frame.sum % 0xFFFF == folded(pseudo + frame.data[34:]) % 0xFFFF
 
 
-@pytest.mark.parametrize("payload", [SMALLEST - 1, LARGEST + 1, 0, -1])
-def test_what_does_not_fit_is_refused(payload: int) -> None:
-    with pytest.raises(BadInput, match=f"payload of {payload} bytes: choose from 18 to 1400"):
-        native(Plan(), payload)
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"payload": SMALLEST - 1}, "payload 17 is out of range: choose from 18 to 1400"),
+        ({"payload": LARGEST + 1}, "payload 1401 is out of range: choose from 18 to 1400"),
+        ({"flows": 0}, "flows 0 is out of range: choose from 1 to 4096"),
+        ({"batch": 257}, "batch 257 is out of range: choose from 1 to 256"),
+    ],
+)
+def test_what_does_not_fit_is_refused(wrong: dict[str, int], told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        Traffic(**wrong)

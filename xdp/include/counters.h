@@ -10,13 +10,13 @@
 
 enum wire_counter {
 	WIRE_SENT,         /* frames that were to go to the wire's device */
-	WIRE_DROP_RING,    /* of these, lost at the device: the NIC's ring was full */
-	WIRE_DROP_REFUSED, /* of these, never taken by the device: it is down, or its NIC has no NAPI */
+	WIRE_DROP_RING,    /* lost at the device: the NIC's ring was full */
+	WIRE_DROP_REFUSED, /* never taken by the device: it is down, or its NIC has no NAPI */
 	WIRE_COUNTERS
 };
 
 enum drop_counter {
-	DROP_SEEN, /* frames that arrived on the NIC, and were dropped there */
+	DROP_SEEN, /* arrived on the NIC, and dropped there */
 	DROP_COUNTERS
 };
 

@@ -1,0 +1,36 @@
+"""What the wire sends, and the bounds of it. Imports nothing heavy: the command's help quotes it."""
+
+from dataclasses import dataclass
+
+from steering.errors import BadInput
+
+SMALLEST, LARGEST = 18, 1400
+"""Bytes of payload: the stamp's (stamp.h), and what fits a tunnel of the usual MTU."""
+MOST_FLOWS = 4096
+LARGEST_BATCH = 256
+"""Frames that the kernel makes at most before the receiver runs."""
+LOSSLESS_BATCH = 128
+"""A batch that was never seen to overrun the 256 places of a veth's ring."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """``payload`` bytes a datagram, ``flows`` in turn, ``batch`` frames at once.
+
+    Raises BadInput where a number is out of its range.
+    """
+
+    payload: int = SMALLEST
+    flows: int = 1
+    batch: int = LOSSLESS_BATCH
+    run: int = 1
+    """Goes into every stamp."""
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("payload", self.payload, SMALLEST, LARGEST),
+            ("flows", self.flows, 1, MOST_FLOWS),
+            ("batch", self.batch, 1, LARGEST_BATCH),
+        ):
+            if not least <= value <= most:
+                raise BadInput(f"{name} {value} is out of range: choose from {least} to {most}")
