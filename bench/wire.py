@@ -23,8 +23,8 @@ from steering.errors import OversprayError
 from steering.layout import header
 from steering.waiting import wait_for
 
-NEEDS = ("capabilities", "bcc", "native XDP on veth", "live frames", "tracepoints")
-"""What the doctor must find for a wire to work."""
+NEEDS = ("capabilities", "devices", "native XDP on veth", "live frames", "tracepoints")
+"""What the doctor must find for a wire to work; what the compiler misses, it says itself."""
 _LOOPBACK = 1
 _CALL = 32768
 

@@ -108,15 +108,6 @@ def one_line_of_failure(done: "subprocess.CompletedProcess[str]") -> str:
     return done.stderr.splitlines()[-1]
 
 
-def test_half_a_venv_is_made_anew(clone: Path, asked: Path) -> None:
-    (clone / ".venv/half-made").touch()
-    (clone / "setup/lock.txt").write_text("nothing-by-this-name==1\n")
-    done = install(clone, PIP_NO_INDEX="1")
-    assert "setup: making .venv\n" in done.stderr
-    assert asked.read_text() == "", "the stand-in is gone with the old .venv"
-    assert "nothing-by-this-name" in one_line_of_failure(done)
-
-
 def test_an_unknown_part_is_bad_input(clone: Path) -> None:
     assert "unknown part 'nonsense'" in one_line(install(clone, "nonsense"), 2)
     assert not (clone / ".setup").exists()
