@@ -21,6 +21,9 @@ _REAL_FRAMES = ("devices", "native XDP on veth", "live frames", "tracepoints")
 _NEEDS = {"bpf": ("BPF", "tracepoints"), "lab": _REAL_FRAMES, "long": _REAL_FRAMES, "setup": ()}
 """Rows of the doctor that speak of the kernel alone: what set-up brings is no reason to skip."""
 _TESTS = Path(__file__).parent
+# A lock of this run's own: a person who has a lab in use, or another run, fails no test. Here, for bench.exclusive
+# reads it when it is imported.
+os.environ["OVERSPRAY_LOCK"] = f"/run/overspray/test-{os.getpid()}.lock"
 
 
 def pytest_configure() -> None:
@@ -30,8 +33,6 @@ def pytest_configure() -> None:
     for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "BCC_KERNEL_SOURCE"):
         os.environ.pop(name, None)
     os.environ.update(NO_COLOR="1", COLUMNS="120")
-    # A lock of this run's own: a person who has a lab in use, or another run, fails no test.
-    os.environ["OVERSPRAY_LOCK"] = f"/run/overspray/test-{os.getpid()}.lock"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
