@@ -14,7 +14,6 @@ from bench import cli_lab, cli_wire
 from steering.errors import OversprayError
 
 _INTERRUPTED = 128 + signal.SIGINT
-_TERMINATED = 128 + signal.SIGTERM
 _PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
@@ -48,15 +47,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_code
     except BrokenPipeError:
-        # The reader left (`| head`). Python flushes stdout once more at exit: give it a sink.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _spare_stdout()
         return _PIPE_CLOSED
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _spare_stdout()  # typer ends the process where the reader has left
+        return _PIPE_CLOSED
+    except OSError as error:  # no disk, no memory, no descriptors: the host's, not the program's
+        _spare_stdout()
+        place = f" '{error.filename}'" if error.filename else ""
+        _complain(f"{error.strerror or error}{place}: type 'overspray doctor'")
+        return OversprayError.exit_code
     except KeyboardInterrupt:
         _complain("interrupted")
         return _INTERRUPTED
-    except _Terminated:
-        _complain("ended by SIGTERM")
-        return _TERMINATED
+    except _Ended as error:
+        _complain(f"ended by {error.signal.name}")
+        return 128 + error.signal
     except Exception as error:
         # Usage errors: their class is typer's own, and private.
         if not hasattr(error, "format_message"):
@@ -71,17 +79,38 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Entry point. SIGTERM unwinds as an exception does, so that what was changed is put back."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Entry point. SIGTERM and SIGHUP unwind as exceptions do, so that what was changed is put back."""
+    _open_standard_streams()
+    signal.signal(signal.SIGTERM, _end)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _end)
     sys.exit(run())
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived. Says nothing before all is unwound: stderr may be captured meanwhile."""
+class _Ended(BaseException):
+    """A signal that ends. Says nothing before all is unwound: stderr may be captured meanwhile."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise _Ended(number)
+
+
+def _open_standard_streams() -> None:
+    """Closed ones lead nowhere: or the first files opened would get their numbers, and what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
+
+
+def _spare_stdout() -> None:
+    """Python flushes stdout once more at exit; where that can't be written to, give it a sink."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(message: str) -> None:

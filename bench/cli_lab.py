@@ -49,6 +49,8 @@ def show(as_json: _Json = False) -> None:
         owner = f" of process {each.owner}" if each.owner else ""
         inside = f"; inside: process {', '.join(map(str, each.processes))}" if each.processes else ""
         print(f"{each.name:{width}}  {each.state}{owner}{inside}")
+    if any(each.state == "unknown" for each in found):
+        print("unknown: made in another pid namespace; if that has ended, type 'ip netns del NAME'")
     if not found:
         print("no lab is up: type 'overspray lab up'")
 

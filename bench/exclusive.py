@@ -18,7 +18,7 @@ from steering.waiting import wait_for
 
 VARIABLE = "OVERSPRAY_LOCK"
 """Another lock file, for those who must not wait for each other: the tests."""
-LOCK = Path(os.environ.get(VARIABLE, "/run/overspray/lab.lock"))
+LOCK = Path(os.environ.get(VARIABLE) or "/run/overspray/lab.lock")
 
 
 @contextmanager

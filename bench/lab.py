@@ -86,7 +86,7 @@ class Namespace:
 
     name: str
     state: str
-    """``up``, ``in use`` or ``left over``."""
+    """``up``, ``in use``, ``left over``; ``unknown``: of a process in another pid namespace."""
     owner: int | None
     """Process id of the run that it belongs to."""
     processes: list[int]
@@ -99,7 +99,7 @@ def show() -> list[Namespace]:
     whole = _there(_UP)
     for name in netns.names():
         if whose := _owner_of(name):
-            state = "left over" if whose.is_dead else "in use"
+            state = "left over" if whose.is_dead else "in use" if whose.is_visible else "unknown"
             found.append(Namespace(name, state, whose.pid, netns.processes(name)))
         elif name in _names(_UP):
             state = "up" if whole else "left over"

@@ -4,7 +4,6 @@ A process id is used again, so the start time goes with it; and in a container t
 so the pid namespace does too.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ class Owner:
     @classmethod
     def me(cls) -> Self:
         """This process."""
-        pid = os.getpid()
+        pid = int(Path("/proc/self").readlink().name)  # as /proc counts, which others will look into
         return cls(pid, start_of(pid) or 0, _space())
 
     @classmethod
@@ -40,8 +39,13 @@ class Owner:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it has surely ended. Of another pid namespace nothing is known: it counts as alive."""
-        return self.space == _space() and start_of(self.pid) != self.start
+        """Whether it has surely ended."""
+        return self.is_visible and start_of(self.pid) != self.start
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether anything is known of it: nothing is, in another pid namespace."""
+        return self.space == _space()
 
 
 def start_of(pid: int) -> int | None:

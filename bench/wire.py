@@ -47,12 +47,13 @@ class Wire(Closing):
             defines: dict[str, str | int] = {"HEADER_BYTES": self.frame.header_bytes}
             self._module = stack.enter_context(Module("wire.bpf.c", defines))
             self._program = self._module.load("wire", Kind.XDP)
-            self._module.map("wire_config").put(0, config_of(self.frame, self.traffic))
+            port = self._module.map("wire_port")
+            self._module.map("wire_config").put(0, config_of(self.frame, self.traffic, port.id()))
             for event in ("devmap_xmit", "redirect_err"):
                 observer = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
                 stack.enter_context(bpf.Tracepoint(observer, f"xdp_{event}"))
             with netns.entered(lab.wire_ns):  # a devmap entry is resolved where it is written
-                self._module.map("wire_port").put(0, struct.pack("=I", lab.wire_index))
+                port.put(0, struct.pack("=I", lab.wire_index))
                 # Attached somewhere, the program stays in the XDP dispatcher; else each call puts it there
                 # and waits for RCU twice. This `lo` is the lab's own, and down.
                 stack.enter_context(bpf.Link(self._program, _LOOPBACK, bpf.ATTACH_XDP, bpf.XDP_GENERIC))
@@ -73,7 +74,7 @@ class Wire(Closing):
         return self.counts()["sent"]
 
     def send(self, count: int) -> None:
-        """Exactly ``count`` frames, as fast as they go."""
+        """Exactly ``count`` frames, as fast as they go. One thread at a time may send."""
         goal = self.sent + count
         # In the wire's namespace, for that is where frames seem to come from: never the machine's `lo`.
         with netns.entered(self.lab.wire_ns), on_core(self.core):
@@ -107,13 +108,14 @@ class Wire(Closing):
         return bpf.run_live(self._program, self.frame.data, frames, batch)
 
 
-def config_of(frame: Frame, traffic: Traffic) -> bytes:
-    """``struct wire_config`` for a program that this process runs."""
+def config_of(frame: Frame, traffic: Traffic, port_id: int = 0) -> bytes:
+    """``struct wire_config`` for a program that this process runs; ``port_id`` of its map wire_port."""
     config = np.zeros((), header("wire.h").struct("wire_config"))
     words = frame.data[: frame.header_bytes].ljust(config["header"].nbytes, b"\0")
     config["header"] = np.frombuffer(words, "<u8")
     config["sum"], config["first_port"] = frame.sum, FIRST_PORT
     config["flows"], config["run"], config["batch"] = traffic.flows, traffic.run, traffic.batch
+    config["port_id"] = port_id
     here = Path("/proc/self/ns/pid").stat()
     config["tgid"], config["pid_device"], config["pid_inode"] = os.getpid(), here.st_dev, here.st_ino
     return config.tobytes()

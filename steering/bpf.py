@@ -28,7 +28,7 @@ _MAP_CPUMAP = 16
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}  # little-endian ones
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD = 0, 1, 2, 5
-_TEST_RUN, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 17, 28, 29
+_TEST_RUN, _OBJ_INFO, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 15, 17, 28, 29
 _LIVE_FRAMES = 1 << 1
 _LOG_SIZE = 1 << 20
 _CHATTER = re.compile(r"\d+: |from |cur state|old state|processed |verification time|stack depth|bpf: |; ")
@@ -218,6 +218,12 @@ class Map:
         self._check(out.nbytes)
         self._element(_MAP_LOOKUP, key, out.ctypes.data, "read")
         return out
+
+    def id(self) -> int:
+        """The kernel's number for it, as tracepoints tell it."""
+        info = ctypes.create_string_buffer(88)  # struct bpf_map_info: type, id, …
+        _bpf(_OBJ_INFO, struct.pack("=IIQ", self.fd, len(info), _address(info)), f"ask for {self.name}")
+        return int(struct.unpack_from("=II", info.raw)[1])
 
     def _check(self, length: int) -> None:
         wanted = self.size * (cores.possible() if self.per_core else 1)

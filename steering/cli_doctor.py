@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from steering.doctor import Row
 
 
+_NARROWEST = 80
+"""Columns below which a terminal's wrapping reads better than ours."""
+
+
 def register(app: typer.Typer) -> None:
     """Add ``doctor``."""
     app.command()(doctor)
@@ -54,4 +58,6 @@ def _print_table(rows: "list[Row]") -> None:
         mark = "[green]yes[/]" if row.ok else "[red]NO[/]" if row.needed else "[yellow]no[/]"
         advice = "" if row.ok else f"; [bold]{escape(row.fix)}[/]"
         table.add_row(mark, row.name, escape(row.value), escape(row.meaning) + advice)
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, _NARROWEST)
+    console.print(table)

@@ -5,7 +5,6 @@ bcc talks to a person on stderr; here its words become one line with file and li
 
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -159,7 +158,7 @@ def _environment(variable: str, value: str) -> Iterator[None]:
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], str]]:
     """What C libraries write to descriptor 2 meanwhile, as a function that returns the text."""
-    with tempfile.TemporaryFile() as file:
+    with os.fdopen(os.memfd_create("stderr"), "w+b") as file:  # needs no folder to write to
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)
 

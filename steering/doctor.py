@@ -16,6 +16,8 @@ from steering.errors import OversprayError
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 """Of linux/capability.h. CAP_SYS_ADMIN, without which no namespace is entered, contains CAP_BPF."""
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD
+"""PROC_USER_INIT_INO of include/linux/proc_ns.h."""
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _JIT = Path("/proc/sys/net/core/bpf_jit_enable")
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -73,21 +75,21 @@ def _answer(check: Check) -> Row:
                 found = check.ask()
         else:
             found = check.ask()
-    except (OversprayError, EthtoolError, OSError) as error:
-        return _row(check, False, _refusal(error))
-    except NetlinkError as error:
-        return _row(check, False, f"tried: {error.args[-1]}")
-    return _row(check, True, found)
+    except (OversprayError, EthtoolError, NetlinkError, OSError) as error:
+        fix, value = check.fix, str(error)
+        # The cause may be another one than what the check is about.
+        if _number_of(error) in (errno.EPERM, errno.EACCES):
+            fix, value = "type it again with sudo; root of a user namespace is not enough", "not permitted"
+        elif _number_of(error) in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            fix = "raise 'ulimit -n', or free memory"
+        return Row(check.name, False, value, check.meaning, fix, check.needed)
+    return Row(check.name, True, found, check.meaning, check.fix, check.needed)
 
 
-def _row(check: Check, ok: bool, value: str) -> Row:
-    return Row(check.name, ok, value, check.meaning, check.fix, check.needed)
-
-
-def _refusal(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
-        return "not permitted"
-    return str(error.strerror if isinstance(error, OSError) and error.strerror else error)
+def _number_of(error: BaseException) -> int | None:
+    """The kernel's errno behind an error, whatever it was turned into."""
+    number = getattr(error, "errno", None) or getattr(error, "code", None)
+    return number or (_number_of(error.__cause__) if error.__cause__ else None)
 
 
 def _capabilities() -> str:
@@ -96,6 +98,8 @@ def _capabilities() -> str:
     missing = [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
     if missing:
         raise OversprayError("without " + ", ".join(missing))
+    if Path("/proc/thread-self/ns/user").stat().st_ino != _INITIAL_USER_NAMESPACE:
+        raise OversprayError("of a user namespace only")
     return ", ".join(_CAPABILITIES)
 
 
@@ -109,6 +113,8 @@ def _lockdown() -> str:
 
 
 def _jit() -> str:
+    if not _JIT.exists():
+        return "not shown in this network namespace"
     value = _JIT.read_text().strip()
     if value not in ("1", "2"):
         raise OversprayError(f"off ({value})")

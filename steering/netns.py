@@ -25,12 +25,14 @@ def entered(name: str) -> Iterator[None]:
     with _coming_back():
         try:
             handle = os.open(RUN / name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'") from None
         except OSError as error:
-            raise OversprayError(f"no network namespace '{name}': {error.strerror}") from None
+            raise OversprayError(f"open network namespace '{name}': {error.strerror}") from error
         try:
             setns(handle, CLONE_NEWNET)
         except OSError as error:  # EINVAL: the bare file that a killed maker left
-            raise OversprayError(f"enter network namespace '{name}': {error.strerror}") from None
+            raise OversprayError(f"enter network namespace '{name}': {error.strerror}") from error
         finally:
             os.close(handle)
         yield
@@ -43,7 +45,7 @@ def nameless() -> Iterator[None]:
         try:
             unshare(CLONE_NEWNET)
         except OSError as error:
-            raise OversprayError(f"no new network namespace: {error.strerror}") from None
+            raise OversprayError(f"no new network namespace: {error.strerror}") from error
         yield
 
 

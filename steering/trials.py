@@ -7,7 +7,7 @@ are raw instructions, so that they are tried without a compiler, in milliseconds
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool
@@ -74,24 +74,17 @@ def live_frames() -> str:
 
 
 def cpumap_program() -> str:
-    """A program that runs on the core a frame was handed to."""
-    with Program(returning(bpf.XDP_PASS), Kind.CPUMAP) as program, CpuMap(cores.possible()) as table:
-        table.put(_a_core(), 64, program.fd)
-    return "a worker with a program was started"
+    """A program that runs on the core a frame was handed to, and passes it on."""
+    with _listening() as (seen, index):
+        _through_a_worker(seen, index)
+    return f"{_FRAMES} frames passed a worker on core {_a_core()}"
 
 
 def cpumap_gro() -> str:
     """Whether datagrams of one flow leave a worker as fewer packets than went in."""
-    core = _a_core()
-    with ExitStack() as stack:
-        seen, index = stack.enter_context(_listening())
+    with _listening() as (seen, index):
         _merge_datagrams(_DEVICE)
-        passing = stack.enter_context(Program(returning(bpf.XDP_PASS), Kind.CPUMAP))
-        table = stack.enter_context(CpuMap(cores.possible()))
-        table.put(core, 64, passing.fd)
-        program = stack.enter_context(Program(_redirecting(table.fd, core), Kind.XDP))
-        _run_live(program.fd, index)
-        packets = _count_until(seen, _FRAMES)
+        packets = _through_a_worker(seen, index)
     if packets == _FRAMES:
         raise OversprayError(f"{_FRAMES} datagrams came out as {packets}")
     return f"{_FRAMES} datagrams came out as {packets}"
@@ -141,6 +134,15 @@ def _listening() -> Iterator[tuple[socket.socket, int]]:
         seen.bind((_DEVICE, 0x0800))
         seen.settimeout(_DEADLINE_S)
         yield seen, index
+
+
+def _through_a_worker(seen: socket.socket, index: int) -> int:
+    """Redirect the frames to another core; returns the number of packets that they came out as."""
+    with Program(returning(bpf.XDP_PASS), Kind.CPUMAP) as passing, CpuMap(cores.possible()) as table:
+        table.put(_a_core(), 64, passing.fd)
+        with Program(_redirecting(table.fd, _a_core()), Kind.XDP) as program:
+            _run_live(program.fd, index)
+            return _count_until(seen, _FRAMES)
 
 
 def _run_live(program: int, index: int) -> None:

@@ -21,8 +21,8 @@ _REAL_FRAMES = ("devices", "native XDP on veth", "live frames", "tracepoints")
 _NEEDS = {"bpf": ("BPF", "tracepoints"), "lab": _REAL_FRAMES, "long": _REAL_FRAMES, "setup": ()}
 """Rows of the doctor that speak of the kernel alone: what set-up brings is no reason to skip."""
 _TESTS = Path(__file__).parent
-# A lock of this run's own: a person who has a lab in use, or another run, fails no test. Here, for bench.exclusive
-# reads it when it is imported.
+# A lock of this run's own: a person who has a lab in use, or another run, fails no test. Set here, for
+# bench.exclusive reads it when it is imported.
 os.environ["OVERSPRAY_LOCK"] = f"/run/overspray/test-{os.getpid()}.lock"
 
 

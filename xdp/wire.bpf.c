@@ -105,7 +105,8 @@ int on_redirect_err(struct bpf_raw_tracepoint_args *ctx)
 	struct wire_config *config = wire_config.lookup(&zero);
 	struct wire_counters *counters = wire_counters.lookup(&zero);
 
-	if (config && counters && is_ours(config))
+	/* By the map as well: the NIC's programs run in the wire's process, and have redirects of their own. */
+	if (config && counters && (__u32)ctx->args[5] == config->port_id && is_ours(config))
 		counters->count[WIRE_DROP_REFUSED]++;
 	return 0;
 }

@@ -1,5 +1,6 @@
 """``overspray doctor``: what it finds, and what it says where something is missing."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -48,11 +49,27 @@ def test_without_rights_it_says_so_and_is_no_traceback() -> None:
     code, found = rows(*WITHOUT_RIGHTS)
     assert code == 1
     assert found["capabilities"]["value"] == "without CAP_NET_ADMIN, CAP_SYS_ADMIN"
-    assert not found["live frames"]["ok"] and not found["devices"]["ok"]
+    for name in ("live frames", "devices", "BPF"):
+        assert (found[name]["ok"], found[name]["value"]) == (False, "not permitted")
+        assert "sudo" in str(found[name]["fix"])
     assert found["cores"]["ok"], "needs no rights"
     done = overspray("wire", "bench", before=WITHOUT_RIGHTS)
     assert (done.returncode, done.stdout) == (1, "")
     assert "not possible here: capabilities" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_fix_is_for_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(number: int) -> doctor.Row:
+        def ask(*_: object) -> None:
+            raise BpfError("live frames", number)
+
+        monkeypatch.setattr(trials.bpf, "run_live", ask)
+        [row] = doctor.examine("live frames")
+        return row
+
+    assert "boot Linux 5.18" in refused(errno.EINVAL).fix
+    assert "ulimit -n" in refused(errno.EMFILE).fix
+    assert "sudo" in refused(errno.EPERM).fix
 
 
 def test_cores_that_are_not_allowed_do_not_count() -> None:

@@ -156,6 +156,8 @@ def test_only_what_a_dead_lab_made_is_removed(makes: Callable[[str], str]) -> No
         # Of a container's process, which may well live: from here it can't be seen.
         makes(f"os-{replace(dead, space=dead.space - 1)}-0-wire"),
     ]
+    assert own("left over") >= set(gone)
+    assert kept[-1] in own("unknown")
     with labs.lab():
         there = set(netns.names())
     assert not there & set(gone)

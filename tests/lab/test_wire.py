@@ -65,6 +65,22 @@ def test_with_nobody_to_receive_each_loss_has_a_name(lab: Lab) -> None:
         assert wire.counts() == {"sent": 1000, "drop_ring": 0, "drop_refused": 1000}
 
 
+def test_what_the_nics_program_redirects_in_vain_is_not_the_wires_loss(lab: Lab) -> None:
+    """It runs in the wire's process: each frame came to it, and was lost behind the wire."""
+    nowhere = struct.pack(
+        "=BBhiBBhiBBhiBBhi",
+        *(0xB7, 1, 0, 9999),  # bpf_redirect(9999, 0): no such device
+        *(0xB7, 2, 0, 0),
+        *(0x85, 0, 0, 23),
+        *(0x95, 0, 0, 0),
+    )
+    with netns.entered(lab.host_ns), Program(nowhere, Kind.XDP) as program:
+        link = Link(program.fd, lab.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
+    with link, Wire(lab) as wire:
+        wire.send(100)
+        assert wire.counts() == {"sent": 100, "drop_ring": 0, "drop_refused": 0}
+
+
 def test_signals_change_no_count(lab: Lab) -> None:
     """Each ends a call into the kernel early; only the program's own count knows where."""
     seen = Counter[int]()

@@ -137,6 +137,12 @@ def test_what_root_has_set_up_serves_others(clone: Path, asked: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_roots_part_leaves_nothing_in_a_users_clone(clone: Path) -> None:
+    done = install(clone, "packages")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (clone / ".setup").exists()
+
+
 def test_in_a_folder_of_somebody_else_it_says_so(clone: Path) -> None:
     assert "work on a clone of your own" in one_line(install(clone, before=NOBODY), 1)
 

@@ -127,19 +127,39 @@ def test_a_closed_pipe_is_no_traceback(argument: str) -> None:
     line = [sys.executable, "-c", MAIN, argument]
     done = subprocess.run(line, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
-    assert done.returncode in (1, 128 + signal.SIGPIPE)  # rich leaves with 1
+    assert done.returncode == 128 + signal.SIGPIPE
     assert done.stderr == ""
 
 
-def test_sigterm_unwinds() -> None:
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_traceback(redirection: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {redirection}', "sh", sys.executable, "-c", MAIN, "--version"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        line = [sys.executable, "-c", MAIN, "--version"]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "overspray: No space left on device: type 'overspray doctor'\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_it_unwinds(number: signal.Signals) -> None:
     code = (
         "import os, signal, bench.cli, steering.cli\n"
         "def command():\n"
-        "    try: os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"    try: os.kill(os.getpid(), {int(number)})\n"
         "    finally: print('put back', flush=True)\n"
         "steering.cli.register = lambda app: app.command('end')(command)\n"
         "bench.cli.main()\n"
     )
     done = python(code, "end")
-    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "put back\n")
-    assert done.stderr == "overspray: ended by SIGTERM\n"
+    assert (done.returncode, done.stdout) == (128 + number, "put back\n")
+    assert done.stderr == f"overspray: ended by {number.name}\n"

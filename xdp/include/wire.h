@@ -18,6 +18,8 @@ struct wire_config {
 	__u32 run;        /* for the stamp */
 	__u32 batch;      /* frames a kernel batch */
 	__u32 tgid;       /* the sending process, in the pid namespace below */
+	__u32 port_id;    /* of the map wire_port */
+	__u32 pad;
 	__u64 pid_device; /* st_dev and st_ino of /proc/self/ns/pid */
 	__u64 pid_inode;
 };
