@@ -1,0 +1,1 @@
+"""Lab, wire, sinks, experiments and statistics."""

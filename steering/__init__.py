@@ -1,0 +1,1 @@
+"""The control plane: policies, compilation, datapath, overlay discovery, stock steering."""

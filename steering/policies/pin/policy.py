@@ -1,0 +1,11 @@
+"""Everything on one worker."""
+
+from steering.policy import Knob, Order, Policy
+
+POLICY = Policy(
+    summary="strip the tunnel and deliver on one other core",
+    order=Order.STRICT,
+    knobs={"worker": Knob(1, 1, 64, "slot", "which worker")},
+    good="the NIC's core has other work",
+    drowns="when that worker falls behind: its queue overflows",
+)
