@@ -28,8 +28,11 @@ os.environ["OVERSPRAY_LOCK"] = f"/run/overspray/test-{os.getpid()}.lock"
 
 def pytest_configure() -> None:
     """What is inherited from the caller changes no test."""
-    # What is started in the background ignores ^C, and so would the commands that are tested.
+    # What is started in the background ignores ^C, what nohup starts ignores the hang-up, and so would the
+    # commands that are tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "BCC_KERNEL_SOURCE"):
         os.environ.pop(name, None)
     os.environ.update(NO_COLOR="1", COLUMNS="120")
