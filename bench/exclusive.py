@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from steering.errors import OversprayError
-from steering.waiting import wait_for
 
 VARIABLE = "OVERSPRAY_LOCK"
 """Another lock file, for those who must not wait for each other: the tests."""
@@ -22,8 +21,8 @@ LOCK = Path(os.environ.get(VARIABLE) or "/run/overspray/lab.lock")
 
 
 @contextmanager
-def lab_lock(wait_s: float = 0) -> Iterator[None]:
-    """The only lab until the block ends; OversprayError says who holds it, after ``wait_s`` seconds."""
+def lab_lock() -> Iterator[None]:
+    """The only lab until the block ends; OversprayError says who holds it."""
     try:
         LOCK.parent.mkdir(exist_ok=True)
         handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -31,7 +30,7 @@ def lab_lock(wait_s: float = 0) -> Iterator[None]:
         hint = ": type it as root" if error.errno in (errno.EACCES, errno.EPERM) else ""
         raise OversprayError(f"can't open {LOCK}: {error.strerror}{hint}") from None
     try:
-        _lock(handle, wait_s)
+        _lock(handle)
         words = json.dumps(_me()).encode()
         os.pwrite(handle, words, 0)
         os.ftruncate(handle, len(words))
@@ -52,20 +51,13 @@ def holder() -> str:
         return ""
 
 
-def _lock(handle: int, wait_s: float) -> None:
-    def taken() -> bool:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    if wait_s:
-        wait_for(taken, lambda: f"the lab that {holder() or 'another process'} has in use", wait_s)
-    elif not taken():
+def _lock(handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         raise OversprayError(
             f"a lab is in use by {holder() or 'another process'}: type it again when that has ended"
-        )
+        ) from None
 
 
 def _me() -> dict[str, object]:

@@ -45,15 +45,15 @@ class Lab:
 
 
 @contextmanager
-def lab(case: str = "native", wait_s: float = 0) -> Iterator[Lab]:
+def lab(case: str = "native") -> Iterator[Lab]:
     """A lab until the end of the block, the only one on this machine.
 
     Raises:
         BadInput: no such case.
-        OversprayError: another lab is in use (after ``wait_s`` seconds), or the kernel refused a part.
+        OversprayError: another lab is in use, or the kernel refused a part.
     """
     _known(case)
-    with lab_lock(wait_s):
+    with lab_lock():
         remove_leftovers()
         stem = f"os-{Owner.me()}-{next(_numbers)}"
         try:

@@ -137,7 +137,7 @@ def _listening() -> Iterator[tuple[socket.socket, int]]:
 
 
 def _through_a_worker(seen: socket.socket, index: int) -> int:
-    """Redirect the frames to another core; returns the number of packets that they came out as."""
+    """Redirect the frames to a core; returns the number of packets that they came out as."""
     with Program(returning(bpf.XDP_PASS), Kind.CPUMAP) as passing, CpuMap(cores.possible()) as table:
         table.put(_a_core(), 64, passing.fd)
         with Program(_redirecting(table.fd, _a_core()), Kind.XDP) as program:

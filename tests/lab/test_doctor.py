@@ -58,20 +58,6 @@ def test_without_rights_it_says_so_and_is_no_traceback() -> None:
     assert "not possible here: capabilities" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_the_fix_is_for_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(number: int) -> doctor.Row:
-        def ask(*_: object) -> None:
-            raise BpfError("live frames", number)
-
-        monkeypatch.setattr(trials.bpf, "run_live", ask)
-        [row] = doctor.examine("live frames")
-        return row
-
-    assert "boot Linux 5.18" in refused(errno.EINVAL).fix
-    assert "ulimit -n" in refused(errno.EMFILE).fix
-    assert "sudo" in refused(errno.EPERM).fix
-
-
 def test_cores_that_are_not_allowed_do_not_count() -> None:
     core = str(cores.usable()[0])
     code, found = rows("taskset", "-c", core)
@@ -90,14 +76,21 @@ def test_cores_that_are_not_online_do_not_count(tmp_path: Path) -> None:
     assert found["cores"]["value"] == f"online {last}, allowed {last}"
 
 
-def test_a_missing_ability_is_a_row_and_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise BpfError("live frames", 22)
+def test_a_missing_ability_is_a_row_whose_fix_is_for_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(number: int) -> doctor.Row:
+        def ask(*_: object) -> None:
+            raise BpfError("live frames", number)
 
-    monkeypatch.setattr(trials.bpf, "run_live", refused)
-    [row] = doctor.examine("live frames")
-    assert (row.ok, row.value) == (False, "live frames: Invalid argument")
-    with pytest.raises(OversprayError, match=r"not possible here: live frames: .*: boot Linux 5.18 or newer"):
+        monkeypatch.setattr(trials.bpf, "run_live", ask)
+        [row] = doctor.examine("live frames")
+        assert not row.ok
+        return row
+
+    assert "sudo" in refused(errno.EPERM).fix
+    assert "ulimit -n" in refused(errno.EMFILE).fix
+    row = refused(errno.EINVAL)
+    assert (row.value, row.fix) == ("live frames: Invalid argument", "boot Linux 5.18 or newer")
+    with pytest.raises(OversprayError, match=f"not possible here: {row.name}: {row.value}: {row.fix}"):
         doctor.require("live frames")
 
 

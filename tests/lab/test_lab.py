@@ -72,11 +72,11 @@ def test_both_ends_are_ready_and_only_there(lab: Lab) -> None:
 
 
 def test_it_is_silent(lab: Lab) -> None:
-    for name in (lab.wire_ns, lab.host_ns):
+    for name, device in ((lab.wire_ns, lab.plan.wire), (lab.host_ns, lab.plan.nic)):
         with netns.entered(name):
             settings = Path("/proc/sys/net")
-            assert (settings / "ipv4/conf/all/rp_filter").read_text() == "0\n"
-            assert all(path.read_text() == "0\n" for path in settings.glob("ipv4/conf/*0/rp_filter"))
+            for which in ("all", device):
+                assert (settings / f"ipv4/conf/{which}/rp_filter").read_text() == "0\n"
             if (settings / "ipv6").exists():
                 assert (settings / "ipv6/conf/all/disable_ipv6").read_text() == "1\n"
             with IPRoute() as ip:

@@ -51,15 +51,11 @@ def test_a_second_one_in_this_process_does_not_wait_for_itself() -> None:
         pass
 
 
-def test_who_waits_gets_it_when_the_holder_is_killed(other: "subprocess.Popen[str]") -> None:
+def test_a_killed_holder_holds_it_no_more(other: "subprocess.Popen[str]") -> None:
     other.kill()
-    with lab_lock(wait_s=20):
+    other.wait()
+    with lab_lock():
         assert f"process {os.getpid()} (" in holder()
-
-
-def test_who_waits_too_long_is_told_for_whom(other: "subprocess.Popen[str]") -> None:
-    with pytest.raises(OversprayError, match=f"process {other.pid} "), lab_lock(wait_s=0.01):
-        pass
 
 
 def test_an_error_inside_lets_go_of_it() -> None:
