@@ -17,13 +17,14 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    case: Annotated[str, typer.Option("--case", help="Receive path: native.")] = "native",
+    case: Annotated[str, typer.Option(help="Receive path: native, flannel or docker.")] = "native",
+    containers: Annotated[int, typer.Option(help="Containers behind the tunnel, 1 to 80.")] = 1,
     as_json: _Json = False,
 ) -> None:
     """Make a lab that stays, to look around in; commands that measure make labs of their own."""
     from bench import lab as labs
 
-    made = labs.up(case)
+    made = labs.up(case, containers)
     if as_json:
         _print_json(made.as_dict())
         return
@@ -31,6 +32,8 @@ def up(
     print(f"lab up, case {made.case}:")
     print(f"  {made.wire_ns}  {plan.wire}  {plan.wire_ip}  {plan.wire_mac}")
     print(f"  {made.host_ns}  {plan.nic}   {plan.nic_ip}  {plan.nic_mac}")
+    for each in plan.containers:
+        print(f"  {made.names[each.role]}  eth0   {each.ip}  {each.mac}")
     print(f"look around with 'ip netns exec {made.host_ns} bash'")
 
 

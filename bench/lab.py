@@ -1,6 +1,8 @@
 """The lab: network namespaces that hold one receive path, and nothing that anybody else made.
 
-    native:  wire: wire0 <-> nic0 :host
+    native:   wire: wire0 <-> nic0 :host
+    flannel:  wire: wire0 <-> nic0, vxlan0, br0, veth0 :host <-> eth0 :c0
+    docker:   wire: wire0 <-> nic0 :host, overlay: vxlan0, br0, veth0 <-> eth0 :c0
 
 A lab belongs to a process, which its namespaces' names tell (`bench.owner`): so a dead one's are known, and
 the next lab removes them. Only the lab that `overspray lab up` leaves has a name of its own, `os-up-…`.
@@ -8,21 +10,22 @@ the next lab removes them. Only the lab that `overspray lab up` leaves has a nam
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench import lab_build, owner
 from bench.exclusive import lab_lock
-from bench.lab_build import ROLES, Plan
+from bench.lab_plan import Plan
 from bench.owner import Owner
 from steering import netns
-from steering.errors import OversprayError, unknown
+from steering.errors import OversprayError
+from steering.target import Endpoint, Place, Target, Tunnel
 
-CASES = ("native",)
 _UP = "os-up"
-_OWNED = re.compile(rf"os-{owner.PATTERN}-\d+-(?:{'|'.join(ROLES)})")
+_ROLE = r"(?:wire|host|overlay|c\d+)"
+_OWNED = re.compile(rf"os-{owner.PATTERN}-\d+-{_ROLE}")
 _numbers = itertools.count()
 
 
@@ -30,54 +33,93 @@ _numbers = itertools.count()
 class Lab:
     """A lab that is up; the names of its namespaces and devices."""
 
-    case: str
-    wire_ns: str
-    host_ns: str
     plan: Plan
+    names: Mapping[str, str]
+    """Role -> namespace, in the order of the plan."""
     wire_index: int
     """ifindex of ``plan.wire`` in the wire's namespace."""
     nic_index: int
     """ifindex of ``plan.nic`` in the host's namespace."""
+    veth_indexes: tuple[int, ...]
+    """ifindex of each container's veth, in the namespace of the bridge."""
+
+    @property
+    def case(self) -> str:
+        """The receive path."""
+        return self.plan.case
+
+    @property
+    def wire_ns(self) -> str:
+        """The other machine."""
+        return self.names["wire"]
+
+    @property
+    def host_ns(self) -> str:
+        """This machine: the namespace of the NIC."""
+        return self.names["host"]
+
+    @property
+    def sinks(self) -> tuple[tuple[str, str], ...]:
+        """Where packets end: namespace and address of each container, or of the host itself."""
+        ends = tuple((self.names[each.role], each.ip) for each in self.plan.containers)
+        return ends or ((self.host_ns, self.plan.nic_ip),)
+
+    @property
+    def target(self) -> Target:
+        """The receive path, as steering wants it."""
+        plan, nic = self.plan, Place(self.host_ns, self.plan.nic)
+        if not plan.has_overlay:
+            return Target(nic, self.nic_index, plan.nic_mac)
+        overlay_ns = self.names[plan.overlay_role]
+        place = Place(overlay_ns, plan.tunnel)
+        tunnel = Tunnel(place, plan.vni, plan.port, plan.nic_ip, (plan.wire_ip,))
+        ends = tuple(
+            Endpoint(each.mac, Place(self.names[each.role], "eth0"), overlay_ns, index, plan.inner_mtu)
+            for each, index in zip(plan.containers, self.veth_indexes, strict=True)
+        )
+        return Target(nic, self.nic_index, plan.nic_mac, tunnel, ends)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        about = {"case": self.case, "wire_ns": self.wire_ns, "host_ns": self.host_ns}
+        return {**about, **asdict(self), "names": dict(self.names)}
 
 
 @contextmanager
-def lab(case: str = "native") -> Iterator[Lab]:
+def lab(case: str = "native", containers: int = 1) -> Iterator[Lab]:
     """A lab until the end of the block, the only one on this machine.
 
     Raises:
-        BadInput: no such case.
+        BadInput: no such case, or not so many containers.
         OversprayError: another lab is in use, or the kernel refused a part.
     """
-    _known(case)
+    plan = Plan(case, containers)
     with lab_lock():
         remove_leftovers()
-        stem = f"os-{Owner.me()}-{next(_numbers)}"
+        names = _names(f"os-{Owner.me()}-{next(_numbers)}", plan)
         try:
-            lab_build.build(Plan(), *_names(stem))
-            yield _found(case, stem)
+            lab_build.build(plan, names)
+            yield _found(plan, names)
         finally:
-            _remove(stem)
+            _remove(names.values())
 
 
-def up(case: str = "native") -> Lab:
+def up(case: str = "native", containers: int = 1) -> Lab:
     """Make a lab that stays until :func:`down`; it is there whole, or not at all."""
-    with lab(case) as made:
-        if _there(_UP):
+    with lab(case, containers) as made:
+        if _is_up():
             raise OversprayError("a lab is up already: 'overspray lab down' removes it")
-        _remove(_UP)
-        for role, name in zip(ROLES, (made.wire_ns, made.host_ns), strict=True):
-            netns.rename(name, f"{_UP}-{role}")
-    return _found(case, _UP)
+        _remove(_of_up())
+        names = _names(_UP, made.plan)
+        for role in reversed(names):  # the wire's last: it says that all are there
+            netns.rename(made.names[role], names[role])
+    return _found(made.plan, names)
 
 
 def down() -> list[str]:
     """Remove the lab that is up, and what killed runs left; returns the removed namespaces."""
     with lab_lock():
-        return [*_remove(_UP), *remove_leftovers()]
+        return [*_remove(_of_up()), *remove_leftovers()]
 
 
 @dataclass(frozen=True)
@@ -96,12 +138,12 @@ class Namespace:
 def show() -> list[Namespace]:
     """Every namespace of every lab on this machine. Changes nothing."""
     found = []
-    whole = _there(_UP)
+    whole, ups = _is_up(), _of_up()
     for name in netns.names():
         if whose := _owner_of(name):
             state = "left over" if whose.is_dead else "in use" if whose.is_visible else "unknown"
             found.append(Namespace(name, state, whose.pid, netns.processes(name)))
-        elif name in _names(_UP):
+        elif name in ups:
             state = "up" if whole else "left over"
             found.append(Namespace(name, state, None, netns.processes(name)))
     return found
@@ -111,16 +153,7 @@ def remove_leftovers() -> list[str]:
     """Remove namespaces whose run is dead, and a half-made ``os-up``; needs the lab's lock."""
     there = netns.names()
     dead = [name for name in there if (whose := _owner_of(name)) and whose.is_dead]
-    if not _there(_UP):
-        dead += [name for name in _names(_UP) if name in there]
-    for name in dead:
-        netns.remove(name)
-    return dead
-
-
-def _known(case: str) -> None:
-    if case not in CASES:
-        raise unknown("case", case, CASES)
+    return _remove([*dead, *([] if _is_up() else _of_up())])
 
 
 def _owner_of(name: str) -> Owner | None:
@@ -128,23 +161,32 @@ def _owner_of(name: str) -> Owner | None:
     return Owner.of(found) if found else None
 
 
-def _names(stem: str) -> list[str]:
-    return [f"{stem}-{role}" for role in ROLES]
+def _names(stem: str, plan: Plan) -> dict[str, str]:
+    return {role: f"{stem}-{role}" for role in plan.roles}
 
 
-def _there(stem: str) -> bool:
-    return all(netns.exists(name) for name in _names(stem))
+def _is_up() -> bool:
+    """Whether a lab is up, whole: the wire's namespace gets its name last, and loses it first."""
+    return netns.exists(f"{_UP}-wire")
 
 
-def _found(case: str, stem: str) -> Lab:
-    """The lab that has been built under that name."""
-    plan = Plan()
-    wire_ns, host_ns = _names(stem)
-    return Lab(case, wire_ns, host_ns, plan, *lab_build.indexes(plan, wire_ns, host_ns))
+def _of_up() -> list[str]:
+    """The namespaces of the lab that is up, or of what is left of it; the wire's first."""
+    found = [name for name in netns.names() if re.fullmatch(rf"{_UP}-{_ROLE}", name)]
+    return sorted(found, key=lambda name: not name.endswith("-wire"))
 
 
-def _remove(stem: str) -> list[str]:
-    there = sorted(set(_names(stem)) & set(netns.names()))
-    for name in there:
+def _found(plan: Plan, names: Mapping[str, str]) -> Lab:
+    """The lab that has been built under these names."""
+    wire = lab_build.index(names["wire"], plan.wire)
+    nic = lab_build.index(names["host"], plan.nic)
+    veths = (lab_build.index(names[plan.overlay_role], each.veth) for each in plan.containers)
+    return Lab(plan, names, wire, nic, tuple(veths))
+
+
+def _remove(names: Iterable[str]) -> list[str]:
+    there = set(netns.names())
+    gone = [name for name in names if name in there]
+    for name in gone:
         netns.remove(name)
-    return there
+    return gone

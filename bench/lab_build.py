@@ -1,62 +1,54 @@
-"""Makes a lab's namespaces and devices, silent: a packet that is counted is one that the wire sent."""
+"""Makes a lab's namespaces and devices, silent: a packet that is counted is one that the wire sent.
+
+Everything is known beforehand (static neighbours and forwarding entries), so nothing need be learned.
+"""
 
 import os
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from steering import cores, netns
+from bench.lab_plan import Container, Plan
+from steering import netns
 from steering.errors import OversprayError
 from steering.waiting import wait_for
 
-ROLES = ("wire", "host")
+_NTF_MASTER = 0x04
+_NOARP = 0x40
+"""State of a static entry. To a bridge "permanent", pyroute2's default, means an address of its own: it would
+keep the frames."""
+_FORWARDING = 3
+
+Names = Mapping[str, str]
+"""Role -> namespace."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Devices and addresses. Outside they are of RFC 2544's range, which is nobody's."""
-
-    wire: str = "wire0"
-    wire_mac: str = "02:00:00:00:00:01"
-    wire_ip: str = "198.18.0.1"
-    nic: str = "nic0"
-    nic_mac: str = "02:00:00:00:00:02"
-    nic_ip: str = "198.18.0.2"
-    mtu: int = 1600
-    queues: int = field(default_factory=lambda: len(cores.online()))
-
-
-def build(plan: Plan, wire_ns: str, host_ns: str) -> None:
-    """Make both namespaces and all in them, ready to carry packets. The caller removes them."""
+def build(plan: Plan, names: Names) -> None:
+    """Make all namespaces and all in them, ready to carry packets. The caller removes them."""
     try:
-        for name in (wire_ns, host_ns):
+        for name in names.values():
             netns.create(name)
             with netns.entered(name):
                 _silence()
-        with _netlink(wire_ns) as wire, _netlink(host_ns) as host:
-            _veth(host, plan, wire_ns)
-            _address(wire, plan.wire, plan.wire_ip, plan.nic_ip, plan.nic_mac)
-            _address(host, plan.nic, plan.nic_ip, plan.wire_ip, plan.wire_mac)
-            _settle(wire, plan.wire)
-            _settle(host, plan.nic)
+        with ExitStack() as stack:
+            ip = {role: stack.enter_context(_netlink(name)) for role, name in names.items()}
+            _underlay(plan, names, ip)
+            if plan.has_overlay:
+                _overlay(plan, names, ip)
     except (NetlinkError, OSError) as error:
         raise OversprayError(
             f"the kernel refused a part of the lab: {error.args[-1]}: type 'overspray doctor'"
         ) from None
 
 
-def indexes(plan: Plan, wire_ns: str, host_ns: str) -> tuple[int, int]:
-    """The ifindex of the wire's device and of the NIC, each in its namespace."""
-    found = []
-    for name, device in ((wire_ns, plan.wire), (host_ns, plan.nic)):
-        with netns.entered(name):
-            found.append(socket.if_nametoindex(device))
-    return found[0], found[1]
+def index(name: str, device: str) -> int:
+    """The ifindex of a device in its namespace."""
+    with netns.entered(name):
+        return netns.index(device)
 
 
 @contextmanager
@@ -68,40 +60,101 @@ def _netlink(name: str) -> Iterator[IPRoute]:
         yield ip
 
 
+@contextmanager
+def _handle(name: str) -> Iterator[int]:
+    handle = os.open(netns.RUN / name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
 def _silence() -> None:
     """Before there are devices, for `default` is copied at their birth. Goes with the namespace."""
     for which in ("all", "default"):
         if Path("/proc/sys/net/ipv6").exists():
             Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1")
         Path(f"/proc/sys/net/ipv4/conf/{which}/rp_filter").write_text("0")
+    for hook in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*"):
+        hook.write_text("0")  # 1 in every new namespace
 
 
-def _veth(host: IPRoute, plan: Plan, wire_ns: str) -> None:
+def _underlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
+    near = {"ifname": plan.nic, "address": plan.nic_mac}
+    far = {"ifname": plan.wire, "address": plan.wire_mac}
+    _veth(ip["host"], near, far, names["wire"], plan.mtu, plan.queues)
+    _address(ip["wire"], plan.wire, plan.wire_ip, 24, plan.nic_ip, plan.nic_mac)
+    _address(ip["host"], plan.nic, plan.nic_ip, 24, plan.wire_ip, plan.wire_mac)
+    _settle(ip["wire"], plan.wire)
+    _settle(ip["host"], plan.nic)
+
+
+def _overlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
+    """Tunnel device, bridge, containers. The tunnel's UDP socket is the host's, wherever its device is."""
+    overlay = ip[plan.overlay_role]
+    tunnel: dict[str, Any] = {
+        **{"vxlan_id": plan.vni, "vxlan_port": plan.port, "vxlan_local": plan.nic_ip},
+        **{"vxlan_learning": False, "mtu": plan.inner_mtu},
+    }
+    with _handle(names[plan.overlay_role]) as place:
+        ip["host"].link("add", ifname=plan.tunnel, kind="vxlan", net_ns_fd=place, **tunnel)
+    overlay.link("add", ifname=plan.bridge, kind="bridge", br_stp_state=0, br_mcast_snooping=0)
+    overlay.fdb("add", ifindex=_index(overlay, plan.tunnel), lladdr=plan.peer_mac, dst=plan.wire_ip)
+    _join(overlay, plan, plan.tunnel, plan.peer_mac)
+    for each in plan.containers:
+        _container(plan, names, ip, each)
+    for device in (plan.tunnel, plan.bridge, *(each.veth for each in plan.containers)):
+        overlay.link("set", index=_index(overlay, device), state="up")
+    for device in (plan.tunnel, plan.bridge, *(each.veth for each in plan.containers)):
+        _settle(overlay, device)
+    for each in plan.containers:
+        _settle(ip[each.role], "eth0")
+
+
+def _container(plan: Plan, names: Names, ip: Mapping[str, IPRoute], each: Container) -> None:
+    overlay = ip[plan.overlay_role]
+    far = {"ifname": "eth0", "address": each.mac}
+    _veth(overlay, {"ifname": each.veth}, far, names[each.role], plan.inner_mtu, plan.queues)
+    _join(overlay, plan, each.veth, each.mac)
+    # First, so that the other end comes up with its carrier on.
+    _address(ip[each.role], "eth0", each.ip, 16, plan.peer_ip, plan.peer_mac)
+
+
+def _join(ip: IPRoute, plan: Plan, device: str, mac: str) -> None:
+    """Make it a port of the bridge, behind which that address is."""
+    port = _index(ip, device)
+    ip.link("set", index=port, master=_index(ip, plan.bridge))
+    ip.brport("set", index=port, learning=0)
+    ip.fdb("add", ifindex=port, lladdr=mac, flags=_NTF_MASTER, state=_NOARP)
+
+
+def _veth(
+    ip: IPRoute, near: Mapping[str, str], far: Mapping[str, str], far_ns: str, mtu: int, queues: int
+) -> None:
     """Both ends are born in their namespaces: no name is ever taken in the machine's own."""
-    shape = {"mtu": plan.mtu, "num_rx_queues": plan.queues, "num_tx_queues": plan.queues}
-    handle = os.open(netns.RUN / wire_ns, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        peer = {"ifname": plan.wire, "address": plan.wire_mac, "net_ns_fd": handle, **shape}
-        host.link("add", ifname=plan.nic, kind="veth", address=plan.nic_mac, peer=peer, **shape)
-    finally:
-        os.close(handle)
+    shape: dict[str, Any] = {"mtu": mtu, "num_rx_queues": queues, "num_tx_queues": queues}
+    with _handle(far_ns) as place:
+        ip.link("add", kind="veth", peer={**far, **shape, "net_ns_fd": place}, **near, **shape)
 
 
-def _address(ip: IPRoute, device: str, own: str, other: str, other_mac: str) -> None:
-    index = ip.link_lookup(ifname=device)[0]
-    ip.addr("add", index=index, address=own, prefixlen=24)
+def _address(ip: IPRoute, device: str, own: str, bits: int, other: str, other_mac: str) -> None:
+    index = _index(ip, device)
+    ip.addr("add", index=index, address=own, prefixlen=bits)
     ip.neigh("replace", ifindex=index, dst=other, lladdr=other_mac, state="permanent")
     ip.link("set", index=index, state="up")
 
 
-def _settle(ip: IPRoute, device: str) -> None:
-    """Wait until the device really carries packets: carrier and qdisc follow `up` from a work queue.
+def _index(ip: IPRoute, device: str) -> int:
+    return int(ip.link_lookup(ifname=device)[0])
 
-    Operstate says nothing: it comes up to a second later than the rest.
-    """
+
+def _settle(ip: IPRoute, device: str) -> None:
+    """Wait until the device really carries packets: carrier, qdisc and bridge port state follow `up` from a
+    work queue. Operstate says nothing: it comes up to a second later than the rest."""
 
     def ready() -> bool:
-        link = ip.get_links(ip.link_lookup(ifname=device)[0])[0]
-        return link.get("carrier") == 1 and link.get("qdisc") not in (None, "noop")
+        link = ip.get_links(_index(ip, device))[0]
+        carries = link.get("carrier") == 1 and link.get("qdisc") not in (None, "noop")
+        return carries and link.get(("linkinfo", "slave_data", "state")) in (None, _FORWARDING)
 
     wait_for(ready, f"{device} to carry packets")

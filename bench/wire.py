@@ -6,13 +6,13 @@ thread, on its core, as a NIC's would on the core of its interrupt.
 
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 
-from bench.frame import FIRST_PORT, Frame, native
+from bench.frame import FIRST_PORT, OUTER_PORT, Frame, build
 from bench.lab import Lab
 from bench.traffic import Traffic
 from steering import bpf, cores, netns
@@ -42,13 +42,13 @@ class Wire(Closing):
         self.lab, self.core = lab, cores.usable()[0] if core is None else core
         cores.require_usable(self.core)
         self.traffic = traffic or Traffic()
-        self.frame = frame or native(lab.plan, self.traffic.payload)
+        self.frame = frame or build(lab.plan, self.traffic.payload)
         with ExitStack() as stack:  # what was opened is closed if the rest fails
-            defines: dict[str, str | int] = {"HEADER_BYTES": self.frame.header_bytes}
-            self._module = stack.enter_context(Module("wire.bpf.c", defines))
+            self._module = stack.enter_context(Module("wire.bpf.c", defines=sizes_of(self.frame)))
             self._program = self._module.load("wire", Kind.XDP)
             port = self._module.map("wire_port")
-            self._module.map("wire_config").put(0, config_of(self.frame, self.traffic, port.id()))
+            config = config_of(self.frame, self.traffic, len(lab.plan.containers), port.id())
+            self._module.map("wire_config").put(0, config)
             for event in ("devmap_xmit", "redirect_err"):
                 observer = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
                 stack.enter_context(bpf.Tracepoint(observer, f"xdp_{event}"))
@@ -58,6 +58,7 @@ class Wire(Closing):
                 # and waits for RCU twice. This `lo` is the lab's own, and down.
                 stack.enter_context(bpf.Link(self._program, _LOOPBACK, bpf.ATTACH_XDP, bpf.XDP_GENERIC))
             self._open = stack.pop_all()
+        self.error: BaseException | None = None
 
     def close(self) -> None:
         """Detach and let go of all of it. Closing twice is harmless."""
@@ -74,14 +75,40 @@ class Wire(Closing):
         return self.counts()["sent"]
 
     def send(self, count: int) -> None:
-        """Exactly ``count`` frames, as fast as they go. One thread at a time may send."""
+        """Exactly ``count`` frames, at the traffic's rate. One thread at a time may send."""
         goal = self.sent + count
-        # In the wire's namespace, for that is where frames seem to come from: never the machine's `lo`.
-        with netns.entered(self.lab.wire_ns), on_core(self.core):
+        with self._sending():
             while (left := goal - self.sent) > 0:
                 before, frames = self.sent, min(left, _CALL)
-                if self._call(frames) and self.sent != before + frames:
+                done = self._call(frames)
+                if done and self.traffic.rate is None and self.sent != before + frames:
                     raise OversprayError(f"the wire sent {self.sent - before} of {frames} frames")
+
+    @contextmanager
+    def running(self) -> Iterator[int]:
+        """Frames go out, from a thread of their own, until the block ends: its id, as the kernel knows it."""
+        begun, stop = threading.Event(), threading.Event()
+        thread = threading.Thread(target=self._run, args=(begun, stop), name="wire", daemon=True)
+        self.error = None
+        thread.start()
+        try:
+            wait_for(begun.is_set, "the wire to begin")
+            yield thread.native_id or 0
+        finally:
+            stop.set()
+            thread.join()
+        if self.error:
+            raise self.error
+
+    def _run(self, begun: threading.Event, stop: threading.Event) -> None:
+        try:
+            with self._sending():
+                begun.set()
+                while not stop.is_set():
+                    self._call(_CALL)
+        except BaseException as error:  # a thread's exception would be lost, and a reader wait for ever
+            self.error = error
+            begun.set()
 
     def send_windowed(self, count: int, accounted: Callable[[], int], window: int = 64) -> None:
         """Exactly ``count`` frames, never more than ``window`` of them on their way.
@@ -97,27 +124,42 @@ class Wire(Closing):
                 lambda: f"{self.sent - start} frames to arrive: {accounted() - base} have",
             )
 
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        """In the wire's namespace, for that is where frames seem to come from: never the machine's `lo`."""
+        self._set_state(due=0)  # what was not sent between two runs is no debt
+        with netns.entered(self.lab.wire_ns), on_core(self.core):
+            yield
+
     def _call(self, frames: int) -> bool:
-        """One live run; False where a signal ended it early."""
+        """One live run for at most so many frames; False where a signal ended it early."""
+        self._set_state(turn=0, left=frames)  # a call begins a batch, wherever the last one ended
+        turns = frames if self.traffic.rate is None else _CALL
+        batch = min(self.traffic.batch, turns)
+        return bpf.run_live(self._program, self.frame.data, turns, batch)
+
+    def _set_state(self, **fields: int) -> None:
         state = self._module.map("wire_state")
-        dtype = header("wire.h").struct("wire_state")
-        now = state.get(dtype)
-        now["turn"] = 0  # a call begins a batch, wherever the last one ended
+        now = state.get(header("wire.h").struct("wire_state"))
+        for name, value in fields.items():
+            now[name] = value
         state.put(0, now.tobytes())
-        batch = min(self.traffic.batch, frames)
-        return bpf.run_live(self._program, self.frame.data, frames, batch)
 
 
-def config_of(frame: Frame, traffic: Traffic, port_id: int = 0) -> bytes:
-    """``struct wire_config`` for a program that this process runs; ``port_id`` of its map wire_port."""
+def sizes_of(frame: Frame) -> dict[str, str | int]:
+    """What wire.bpf.c is compiled with."""
+    return {"HEADER_BYTES": frame.header_bytes, "INNER": frame.inner}
+
+
+def config_of(frame: Frame, traffic: Traffic, containers: int = 0, port_id: int = 0) -> bytes:
+    """``struct wire_config``; ``port_id`` of the program's map wire_port."""
     config = np.zeros((), header("wire.h").struct("wire_config"))
     words = frame.data[: frame.header_bytes].ljust(config["header"].nbytes, b"\0")
     config["header"] = np.frombuffer(words, "<u8")
-    config["sum"], config["first_port"] = frame.sum, FIRST_PORT
+    config["sum"], config["first_port"], config["outer_port"] = frame.sum, FIRST_PORT, OUTER_PORT
     config["flows"], config["run"], config["batch"] = traffic.flows, traffic.run, traffic.batch
+    config["interval"], config["containers"] = traffic.interval, containers
     config["port_id"] = port_id
-    here = Path("/proc/self/ns/pid").stat()
-    config["tgid"], config["pid_device"], config["pid_inode"] = os.getpid(), here.st_dev, here.st_ino
     return config.tobytes()
 
 

@@ -27,11 +27,13 @@ XDP_GENERIC, XDP_NATIVE = 1 << 1, 1 << 2
 _MAP_CPUMAP = 16
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}  # little-endian ones
-_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD = 0, 1, 2, 5
+_MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _PROG_LOAD = 0, 1, 2, 3, 5
 _TEST_RUN, _OBJ_INFO, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 15, 17, 28, 29
-_LIVE_FRAMES = 1 << 1
+_RUN_ON_CPU, _LIVE_FRAMES = 1 << 0, 1 << 1
 _LOG_SIZE = 1 << 20
-_CHATTER = re.compile(r"\d+: |from |cur state|old state|processed |verification time|stack depth|bpf: |; ")
+_CHATTER = re.compile(
+    r"HINT: |\d+: |from |cur state|old state|processed |verification time|stack depth|bpf: |; "
+)
 
 
 class Kind(Enum):
@@ -168,6 +170,16 @@ def run_live(program: int, frame: bytes, count: int, batch: int, ifindex: int = 
     return True
 
 
+def run_on_core(program: int, core: int) -> int:
+    """Run a RAW_TRACEPOINT program that reads no context once on a core; returns what it returned.
+
+    On another core than the caller's it is an interrupt. Needs Linux 5.10.
+    """
+    attr = struct.pack("=I60xII", program, _RUN_ON_CPU, core)
+    _, attr = _bpf(_TEST_RUN, attr, f"run on core {core}")
+    return int(struct.unpack_from("=II", attr)[1])
+
+
 # --- links: the kernel detaches when the last descriptor closes, however its process ends ---
 
 
@@ -192,7 +204,10 @@ class Tracepoint(Descriptor):
         super().__init__(_open(_RAW_TRACEPOINT_OPEN, attr, f"tracepoint '{name}'"))
 
 
-# --- maps with a u32 key ---
+# --- maps ---
+
+Key = int | bytes
+"""A u32, or a struct as it is in memory."""
 
 
 class Map:
@@ -206,13 +221,17 @@ class Map:
         self.fd, self.name, self.per_core = fd, name, per_core
         self.size = -(-size // 8) * 8 if per_core else size
 
-    def put(self, key: int, value: bytes) -> None:
+    def put(self, key: Key, value: bytes) -> None:
         """Set one element; of a per-core map the values of all cores."""
         self._check(len(value))
         buffer = ctypes.create_string_buffer(value, len(value))
         self._element(_MAP_UPDATE, key, _address(buffer), "write")
 
-    def get(self, dtype: DTypeLike, key: int = 0) -> NDArray[np.void]:
+    def delete(self, key: Key) -> None:
+        """Remove one element."""
+        self._element(_MAP_DELETE, key, 0, "remove")
+
+    def get(self, dtype: DTypeLike, key: Key = 0) -> NDArray[np.void]:
         """One element: shape (), or (possible cores,) of a per-core map."""
         out = np.zeros(cores.possible() if self.per_core else (), np.dtype(dtype))
         self._check(out.nbytes)
@@ -230,10 +249,12 @@ class Map:
         if length != wanted:
             raise ValueError(f"a value of {self.name} is {wanted} bytes, not {length}")
 
-    def _element(self, command: int, key: int, place: int, what: str) -> None:
-        index = ctypes.c_uint32(key)
+    def _element(self, command: int, key: Key, place: int, what: str) -> None:
+        words = struct.pack("=I", key) if isinstance(key, int) else key
+        index = ctypes.create_string_buffer(words, len(words))
         attr = struct.pack("=I4xQQQ", self.fd, _address(index), place, 0)
-        _bpf(command, attr, f"{what} element {key} of {self.name}")
+        shown = key if isinstance(key, int) else key.hex()
+        _bpf(command, attr, f"{what} element {shown} of {self.name}")
 
 
 class CpuMap(Descriptor):

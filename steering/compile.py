@@ -6,7 +6,7 @@ bcc talks to a person on stderr; here its words become one line with file and li
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,20 @@ class CompileError(OversprayError):
 
 
 class Module(Closing):
-    """The programs and maps of one source in ``xdp/``. A context manager: at its end all are closed."""
+    """The programs and maps of sources in ``xdp/``. A context manager: at its end all are closed."""
 
-    def __init__(self, source: str, defines: dict[str, str | int] | None = None) -> None:
-        """Compile it; CompileError names file and line of the first error."""
-        self.name = source
-        text = _numbered(source, (SOURCES / source).read_text())
-        flags = [*WARNINGS, f"-I{INCLUDE}", *(f"-D{k}={v}" for k, v in (defines or {}).items())]
-        self._bcc = _compile(source, text, flags)
+    def __init__(
+        self, *sources: str, defines: Mapping[str, str | int] | None = None, include: Sequence[Path] = ()
+    ) -> None:
+        """Compile them as one text: later ones know the maps of earlier ones, and headers in ``include``.
+
+        CompileError names file and line of the first error.
+        """
+        self.name = sources[0]
+        text = "".join(_numbered(source, (SOURCES / source).read_text()) for source in sources)
+        flags = [*WARNINGS, *(f"-I{folder}" for folder in (INCLUDE, *include))]
+        flags += [f"-D{key}={value}" for key, value in (defines or {}).items()]
+        self._bcc = _compile(self.name, text, flags)
         self._programs: dict[str, int] = {}
 
     def load(self, function: str, kind: Kind) -> int:

@@ -6,6 +6,7 @@ namespace opens its sockets there, netlink and bpf links included, and sees its 
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -88,6 +89,14 @@ def exists(name: str) -> bool:
         return (RUN / name).stat().st_dev == _HERE.stat().st_dev  # nsfs, where all namespaces are
     except OSError:
         return False
+
+
+def index(device: str) -> int:
+    """The ifindex of a device of the calling thread's namespace; OversprayError where there is none."""
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        raise OversprayError(f"no device '{device}' in this network namespace: type 'ip link'") from None
 
 
 def processes(name: str) -> list[int]:

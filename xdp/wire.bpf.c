@@ -17,15 +17,37 @@ BPF_ARRAY(wire_config, struct wire_config, 1);
 BPF_ARRAY(wire_state, struct wire_state, 1);
 BPF_PERCPU_ARRAY(wire_counters, struct wire_counters, 1);
 BPF_DEVMAP(wire_port, 1);
+/* Frames on their way to the device on this core: see on_devmap_xmit. */
+BPF_PERCPU_ARRAY(wire_pending, __u64, 1);
 
 static ALWAYS_INLINE __u32 words_of(__u64 value)
 {
 	return (value & 0xffff) + (value >> 16 & 0xffff) + (value >> 32 & 0xffff) + (value >> 48);
 }
 
+static ALWAYS_INLINE __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
 _Static_assert(HEADER_BYTES <= sizeof(((struct wire_config *)0)->header), "the headers have room");
 
-/* Headers, stamp, port and checksum. The sum has 11 words of 16 bits: two folds suffice. */
+/* Another container than the first: its addresses' last bytes count up, the header checksum follows
+ * (RFC 1624, equation 3). Returns what that adds to the UDP checksum. */
+static ALWAYS_INLINE __u32 address(__u8 *inner, __u32 container)
+{
+	struct ethhdr *ethernet = (void *)inner;
+	struct iphdr *ip = (void *)(ethernet + 1);
+	__u32 more = bpf_htons(container);
+
+	ethernet->h_dest[5] += container;
+	((__u8 *)&ip->daddr)[3] += container;
+	ip->check = ~fold((__u16)~ip->check + more);
+	return more;
+}
+
+/* Headers, stamp, ports and checksum. The sum has 12 words of 16 bits: two folds suffice. */
 static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, const struct wire_state *state)
 {
 	struct udphdr *udp = (void *)(frame + HEADER_BYTES - sizeof(*udp));
@@ -33,6 +55,13 @@ static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, co
 	__u32 sum = config->sum;
 
 	__builtin_memcpy(frame, config->header, HEADER_BYTES);
+	if (config->containers > 1)
+		sum += address(frame + INNER, state->flow % config->containers);
+	if (INNER) {
+		struct udphdr *outer = (void *)(frame + INNER - 8 - sizeof(*outer)); /* VXLAN: 8 */
+
+		outer->source = bpf_htons(config->outer_port + state->flow);
+	}
 	udp->source = bpf_htons(config->first_port + state->flow);
 	stamp->run = config->run;
 	stamp->flow = state->flow;
@@ -40,9 +69,26 @@ static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, co
 	stamp->intended = state->now;
 	sum += udp->source + words_of(stamp->run) + stamp->flow + words_of(stamp->sequence);
 	sum += words_of(stamp->intended);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
+	sum = fold(sum);
 	udp->check = sum == 0xffff ? 0xffff : ~sum; /* 0 would say "no checksum" (RFC 768) */
+}
+
+/* A batch leaves as one burst, so it has one intended time, and the clock is read once. */
+static ALWAYS_INLINE void begin(const struct wire_config *config, struct wire_state *state)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	state->idle = 0;
+	if (config->interval) {
+		if (!state->due)
+			state->due = now;
+		state->idle = now < state->due;
+		if (!state->idle) {
+			now = state->due;
+			state->due += config->interval;
+		}
+	}
+	state->now = now;
 }
 
 int wire(struct xdp_md *ctx)
@@ -52,21 +98,29 @@ int wire(struct xdp_md *ctx)
 	struct wire_config *config = wire_config.lookup(&zero);
 	struct wire_state *state = wire_state.lookup(&zero);
 	struct wire_counters *counters = wire_counters.lookup(&zero);
+	__u64 *pending = wire_pending.lookup(&zero);
 	int verdict;
 
-	if (!config || !state || !counters)
+	if (!config || !state || !counters || !pending)
 		return XDP_DROP;
 	if (frame + HEADER_BYTES + sizeof(struct stamp) > (__u8 *)(long)ctx->data_end)
 		return XDP_DROP;
-	/* A batch leaves as one burst, so it has one time, and the clock is read once. */
 	if (state->turn == 0)
-		state->now = bpf_ktime_get_ns();
+		begin(config, state);
 	if (++state->turn >= config->batch)
 		state->turn = 0;
+	if (!state->left)
+		return XDP_DROP;
+	if (state->idle) {
+		counters->count[WIRE_IDLE]++;
+		return XDP_DROP;
+	}
 	fill(frame, config, state);
 	verdict = wire_port.redirect_map(0, XDP_DROP); /* XDP_DROP where there is no device */
 	if (verdict != XDP_REDIRECT)
 		return verdict;
+	*pending += 1;
+	state->left--;
 	counters->count[WIRE_SENT]++;
 	if (++state->flow >= config->flows) {
 		state->flow = 0;
@@ -75,39 +129,37 @@ int wire(struct xdp_md *ctx)
 	return verdict;
 }
 
-/* What was lost on the way to the device only tracepoints tell. They see every redirect of the machine,
- * and ours are made in the wire's process: by namespace, for in a container our pid is not the one that
- * the kernel counts by. Arguments: include/trace/events/xdp.h */
-static ALWAYS_INLINE bool is_ours(const struct wire_config *config)
-{
-	struct bpf_pidns_info who = {};
-
-	return !bpf_get_ns_current_pid_tgid(config->pid_device, config->pid_inode, &who, sizeof(who)) &&
-	       who.tgid == config->tgid;
-}
-
+/* What was lost on the way to the device only tracepoints tell, and they see every redirect of the machine.
+ * Ours are told apart by what is pending: what the wire redirects on a core is flushed to the device before
+ * softirqs, and with them any other program that redirects, run there again.
+ * Arguments: include/trace/events/xdp.h; (from device, to device, sent, dropped, error). */
 int on_devmap_xmit(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 zero = 0;
-	struct wire_config *config = wire_config.lookup(&zero);
 	struct wire_counters *counters = wire_counters.lookup(&zero);
-	int drops = ctx->args[3], error = ctx->args[4];
+	__u64 *pending = wire_pending.lookup(&zero);
+	int sent = ctx->args[2], drops = ctx->args[3], error = ctx->args[4];
 
-	/* A devmap of the NIC's own program would be counted too: the event names no map. There is none yet.
-	 * Before Linux 6.3 a device whose peer has no NAPI says so here, not to redirect_err. */
-	if (config && counters && drops > 0 && is_ours(config))
+	if (!counters || !pending || !*pending)
+		return 0;
+	*pending -= sent + drops;
+	/* Before Linux 6.3 a device whose peer has no NAPI says so here, not to redirect_err. */
+	if (drops > 0)
 		counters->count[error < 0 ? WIRE_DROP_REFUSED : WIRE_DROP_RING] += drops;
 	return 0;
 }
 
+/* (device, program, target, error, map type, map id, …) */
 int on_redirect_err(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u32 zero = 0;
 	struct wire_config *config = wire_config.lookup(&zero);
 	struct wire_counters *counters = wire_counters.lookup(&zero);
+	__u64 *pending = wire_pending.lookup(&zero);
 
-	/* By the map as well: the NIC's programs run in the wire's process, and have redirects of their own. */
-	if (config && counters && (__u32)ctx->args[5] == config->port_id && is_ours(config))
-		counters->count[WIRE_DROP_REFUSED]++;
+	if (!config || !counters || !pending || (__u32)ctx->args[5] != config->port_id)
+		return 0;
+	*pending -= 1;
+	counters->count[WIRE_DROP_REFUSED]++;
 	return 0;
 }

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
-from bench.frame import FIRST_PORT, SINK_PORT, native
-from bench.lab_build import Plan
+from bench.frame import FIRST_PORT, SINK_PORT, build
+from bench.lab_plan import Plan
 from bench.traffic import Traffic
-from bench.wire import config_of
+from bench.wire import config_of, sizes_of
 from steering import bpf
 from steering.bpf import Kind
 from steering.compile import Module
@@ -27,16 +27,16 @@ PLAN = Plan()
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Module]:
     """Compiled once: maps are written anew for each frame. There is no device to send to."""
-    with Module("wire.bpf.c", {"HEADER_BYTES": 42}) as module:
+    with Module("wire.bpf.c", defines=sizes_of(build(PLAN, 18))) as module:
         yield module
 
 
 def put(wire: Module, traffic: Traffic, flow: int = 0, sequence: int = 0) -> bytes:
     """Prepare the next frame; returns what the program will find in its buffer."""
-    frame = native(PLAN, traffic.payload)
+    frame = build(PLAN, traffic.payload)
     wire.map("wire_config").put(0, config_of(frame, traffic))
     state = wire.map("wire_state").get(STATE)
-    state["turn"], state["flow"], state["sequence"] = 0, flow, sequence
+    state["turn"], state["left"], state["flow"], state["sequence"] = 0, 1, flow, sequence
     wire.map("wire_state").put(0, state.tobytes())
     # What a recycled buffer holds: headers that somebody has written to.
     return bytes(42) + frame.data[42:]
@@ -75,11 +75,12 @@ PORT = int.from_bytes(FIRST_PORT.to_bytes(2, "big"), "little")
 )
 def test_a_checksum_of_zero_is_sent_as_ones(wire: Module, total: int, check: int) -> None:
     """0 would say that there is none (RFC 768)."""
-    frame = replace(native(PLAN, 18), sum=total - PORT)
+    frame = replace(build(PLAN, 18), sum=total - PORT)
     wire.map("wire_config").put(0, config_of(frame, Traffic(run=0, batch=2)))
     state = wire.map("wire_state").get(STATE)
     # Within a batch, so that the time stays: stamp and port are known.
-    state["turn"], state["flow"], state["sequence"], state["now"] = 1, 0, 0, 0
+    state["turn"], state["left"], state["now"] = 1, 1, 0
+    state["flow"], state["sequence"] = 0, 0
     wire.map("wire_state").put(0, state.tobytes())
     _, data = bpf.test_run(wire.load("wire", Kind.XDP), frame.data)
     assert struct.unpack("<H", data[40:42]) == (check,)

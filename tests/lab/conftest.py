@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ground import planned
 from pyroute2 import IPRoute
 
 from bench import lab as labs
 from bench.exclusive import holder
 from bench.lab import Lab
-from steering import netns
+from steering import netns, policy
+from steering.datapath import Units
 
 
 def host_state() -> dict[str, object]:
@@ -28,7 +30,7 @@ def host_state() -> dict[str, object]:
     return {
         "namespaces": [name for name in netns.names() if name.startswith(f"os-{os.getpid()}-")],
         "namespace": Path("/proc/thread-self/ns/net").readlink(),
-        "devices of ours": links.keys() & {"wire0", "nic0"},
+        "devices of ours": links.keys() & {"wire0", "nic0", "vxlan0", "br0", "os-hop-near"},
         "attached": {name: mode for name, mode in modes.items() if mode},
         "settings": {str(path): path.read_text() for path in settings if path.exists()},
         "affinity": os.sched_getaffinity(0),
@@ -50,3 +52,26 @@ def lab(host_as_found: None) -> Iterator[Lab]:
     """A fresh lab for each test: it is up in some milliseconds, so nothing need be shared."""
     with labs.lab("native") as up:
         yield up
+
+
+@pytest.fixture
+def flannel(host_as_found: None) -> Iterator[Lab]:
+    with labs.lab("flannel") as up:
+        yield up
+
+
+@pytest.fixture(params=["flannel", "docker"])
+def overlay(host_as_found: None, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Both kinds of overlay: the bridge in the host's namespace, and in one of its own."""
+    with labs.lab(request.param, 2) as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def units() -> Iterator[Units]:
+    """Compiled policies, shared: compiling is what takes longest. All at once, or the test that comes first
+    would seem to leave descriptors behind."""
+    with Units() as made:
+        for name in policy.names():
+            made.of(planned(name))
+        yield made

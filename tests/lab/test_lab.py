@@ -17,6 +17,7 @@ from bench import lab as labs
 from bench import lab_build
 from bench.cli import run
 from bench.lab import Lab
+from bench.lab_plan import Plan
 from bench.owner import Owner
 from steering import netns
 from steering.errors import BadInput, OversprayError
@@ -183,7 +184,7 @@ def test_a_failure_on_the_way_leaves_nothing(part: str, monkeypatch: pytest.Monk
 
 
 def test_what_the_kernel_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labs, "Plan", lambda: lab_build.Plan(mtu=1 << 30))
+    monkeypatch.setattr(labs, "Plan", lambda *_: Plan(mtu=1 << 30))
     with (
         pytest.raises(OversprayError, match="the kernel refused a part of the lab: "),
         labs.lab(),
@@ -192,7 +193,7 @@ def test_what_the_kernel_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_unknown_case_changes_nothing() -> None:
-    with pytest.raises(BadInput, match="unknown case 'docker': choose from native"), labs.lab("docker"):
+    with pytest.raises(BadInput, match="unknown case 'moon': choose from docker, fl"), labs.lab("moon"):
         pass
 
 
@@ -214,7 +215,7 @@ def test_up_show_down(up_name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_half_made_up_is_left_over_and_goes(up_name: str, makes: Callable[[str], str]) -> None:
-    half = makes(f"{up_name}-wire")
+    half = makes(f"{up_name}-host")
     assert half in own("left over")
     with labs.lab():
         assert half not in netns.names()

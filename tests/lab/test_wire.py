@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.drop import dropping
-from bench.frame import FIRST_PORT, SINK_PORT, native
+from bench.frame import FIRST_PORT, SINK_PORT, build
 from bench.lab import Lab
 from bench.traffic import Traffic
 from bench.wire import Wire
@@ -29,7 +29,7 @@ N = 10_007  # no multiple of any batch
 def test_every_frame_is_counted_on_the_core_that_sent_it(lab: Lab, core: int) -> None:
     with dropping(lab) as nic, Wire(lab, core=core) as wire:
         wire.send_windowed(N, lambda: nic.seen)
-        assert wire.counts() == {"sent": N, "drop_ring": 0, "drop_refused": 0}
+        assert wire.counts() == {"sent": N, "idle": 0, "drop_ring": 0, "drop_refused": 0}
         assert {core: int(n) for core, n in enumerate(nic.seen_by_core()) if n} == {core: N}
 
 
@@ -62,7 +62,7 @@ def test_it_goes_on_where_it_was(lab: Lab) -> None:
 def test_with_nobody_to_receive_each_loss_has_a_name(lab: Lab) -> None:
     with Wire(lab) as wire:
         wire.send(1000)
-        assert wire.counts() == {"sent": 1000, "drop_ring": 0, "drop_refused": 1000}
+        assert wire.counts() == {"sent": 1000, "idle": 0, "drop_ring": 0, "drop_refused": 1000}
 
 
 def test_what_the_nics_program_redirects_in_vain_is_not_the_wires_loss(lab: Lab) -> None:
@@ -78,7 +78,7 @@ def test_what_the_nics_program_redirects_in_vain_is_not_the_wires_loss(lab: Lab)
         link = Link(program.fd, lab.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
     with link, Wire(lab) as wire:
         wire.send(100)
-        assert wire.counts() == {"sent": 100, "drop_ring": 0, "drop_refused": 0}
+        assert wire.counts() == {"sent": 100, "idle": 0, "drop_ring": 0, "drop_refused": 0}
 
 
 def test_signals_change_no_count(lab: Lab) -> None:
@@ -168,7 +168,7 @@ def test_a_wrong_checksum_would_be_noticed(lab: Lab) -> None:
         return int(dict(zip(names, values, strict=True))["InCsumErrors"])
 
     with stock_stack(lab) as sink:
-        frame = native(lab.plan, 18)
+        frame = build(lab.plan, 18)
         with Wire(lab, frame=replace(frame, sum=frame.sum + 1)) as wire:
             wire.send_windowed(100, refused)
         with pytest.raises(BlockingIOError):

@@ -21,7 +21,7 @@ def test_its_report_adds_up() -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["traffic"] == {"payload": 18, "flows": 1, "batch": 128, "run": 1}
+    assert report["traffic"] == {"payload": 18, "flows": 1, "batch": 128, "run": 1, "rate": None}
     assert report["host"]["allowed"] == cores.usable()
     assert len(report["rounds"]) == 3
     for each in report["rounds"]:

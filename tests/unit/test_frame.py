@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from bench.frame import native
-from bench.lab_build import Plan
+from bench.frame import build
+from bench.lab_plan import Plan
 from bench.traffic import LARGEST, SMALLEST, Traffic
 from steering.errors import BadInput
 
@@ -21,7 +21,7 @@ def folded(data: bytes) -> int:
 @pytest.mark.parametrize("payload", [SMALLEST, 19, 64, 1399, LARGEST])
 def test_it_has_room_for_the_stamp_and_the_sum_of_the_rest(payload: int) -> None:
     plan = Plan()
-    frame = native(plan, payload)
+    frame = build(plan, payload)
     assert len(frame.data) == 42 + payload
     assert frame.header_bytes == 42
     assert frame.data[42 : 42 + SMALLEST] == bytes(SMALLEST)

@@ -19,10 +19,23 @@ def test_structs_have_the_compilers_padding() -> None:
     config = header("wire.h").struct("wire_config")
     assert config.fields["header"][0].shape == (header("wire.h").constants["WIRE_WORDS"],)
     assert config.itemsize % 8 == 0
-    assert config.fields["pid_device"][1] % 8 == 0
+    assert config.fields["interval"][1] % 8 == 0
 
 
 def test_every_counter_has_a_name_and_words_for_people() -> None:
-    assert counter_names("wire_counter") == ["sent", "drop_ring", "drop_refused"]
-    assert counter_names("drop_counter") == ["seen"]
-    assert all([*counter_words("wire_counter").values(), *counter_words("drop_counter").values()])
+    assert counter_names("wire_counter") == ["sent", "idle", "drop_ring", "drop_refused"]
+    for enum in ("wire", "drop", "pass", "steer", "deliver", "peer", "sink", "observe"):
+        words = counter_words(f"{enum}_counter")
+        assert [*words] == counter_names(f"{enum}_counter")
+        assert all(words.values()), enum
+
+
+def test_the_key_of_a_path_has_no_padding() -> None:
+    key = header("maps.h").struct("path_key")
+    assert key.itemsize == sum(key.fields[name][0].itemsize for name in key.names) == 20
+
+
+def test_the_two_ends_of_a_workers_queue_are_cache_lines_apart() -> None:
+    worker = header("policy.h").struct("worker")
+    assert (worker.itemsize, worker.fields["done"][1]) == (128, 64)
+    assert header("policy.h").struct("workers").fields["worker"][1] % 64 == 0

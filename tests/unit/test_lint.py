@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("xdp", "steering", "bench")
+ROOMS = ("xdp", "steering", "prototype", "bench")
 """Each may import from itself and from those before it."""
 LONGEST_FILE = 400
 

@@ -9,9 +9,19 @@
 #define OVERSPRAY_COMPAT_H
 
 #include <uapi/linux/bpf.h>
+#include <uapi/linux/if_ether.h>
+#include <uapi/linux/ip.h>
 #include <uapi/linux/types.h>
 #include <uapi/linux/udp.h>
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* Hides from the compiler what it knows of a number, so that arithmetic stays arithmetic. */
+#define OPAQUE(x) asm volatile("" : "+r"(x))
+
+/* Keeps the compiler from merging or repeating accesses to what another core reads or writes. */
+#define READ_SHARED(x) (*(const volatile __typeof__(x) *)&(x))
 
 #endif

@@ -10,6 +10,7 @@
 
 enum wire_counter {
 	WIRE_SENT,         /* frames that were to go to the wire's device */
+	WIRE_IDLE,         /* turns in which nothing was due */
 	WIRE_DROP_RING,    /* lost at the device: the NIC's ring was full */
 	WIRE_DROP_REFUSED, /* never taken by the device: it is down, or its NIC has no NAPI */
 	WIRE_COUNTERS
@@ -18,6 +19,65 @@ enum wire_counter {
 enum drop_counter {
 	DROP_SEEN, /* arrived on the NIC, and dropped there */
 	DROP_COUNTERS
+};
+
+enum pass_counter {
+	PASS_SEEN, /* arrived on the NIC, and left to the stock stack */
+	PASS_COUNTERS
+};
+
+enum steer_counter {
+	STEER_SEEN,          /* frames that arrived on the NIC */
+	STEER_LOCAL,         /* stripped, and delivered from the NIC's core */
+	STEER_REMOTE,        /* handed to a worker */
+	STEER_PASS_OTHER,    /* not VXLAN over IPv4, not to the NIC's address: stock path */
+	STEER_PASS_FRAGMENT, /* outer or inner fragment: stock path */
+	STEER_PASS_OPTIONS,  /* IP options: stock path */
+	STEER_PASS_LENGTH,   /* lengths that don't agree with the frame, or exceed the MTU: stock path */
+	STEER_PASS_FLAGS,    /* VXLAN flags and reserved bits that we don't know: stock path */
+	STEER_PASS_CHECKSUM, /* outer checksum that is wrong, or can't be confirmed: stock path */
+	STEER_PASS_INNER,    /* inner frame is not plain UDP or TCP over IPv4, or is tagged: stock path */
+	STEER_PASS_ECN,      /* congestion mark on a packet that can't carry it (RFC 6040): stock path */
+	STEER_PASS_UNKNOWN,  /* no container of ours by VNI, port, VTEPs and inner MAC: stock path */
+	STEER_REFUSED_SLOT,  /* the policy returned a slot that does not exist: stock path */
+	STEER_DROP_STRIP,    /* the tunnel could not be taken off */
+	STEER_COUNTERS
+};
+
+enum deliver_counter {
+	DELIVER_TAKEN,       /* frames that a worker took out of its queue */
+	DELIVER_DROP_PROOF,  /* frames in its queue without our metadata */
+	DELIVER_DROP_STRIP,  /* the tunnel could not be taken off */
+	DELIVER_DROP_MEMORY, /* frames for which there was no memory */
+	DELIVER_DROP_DEVICE, /* never taken by the container's veth: down, gone, or without NAPI */
+	DELIVER_DROP_RING,   /* the ring of the container's veth was full */
+	DELIVER_COUNTERS
+};
+
+enum peer_counter {
+	PEER_PACKETS,  /* after GRO, handed into a container */
+	PEER_SEGMENTS, /* frames that were in them */
+	PEER_STOCK,    /* packets without our metadata: stock path */
+	PEER_COUNTERS
+};
+
+enum sink_counter {
+	SINK_DELIVERED, /* packets of this run that reached a socket */
+	SINK_BYTES,     /* their UDP payload */
+	SINK_FOREIGN,   /* packets of another run, or not from the wire */
+	SINK_UNLOGGED,  /* samples for which the log had no room */
+	SINK_COUNTERS
+};
+
+enum observe_counter {
+	OBSERVE_SOFTIRQS, /* times that a core entered its softirq for received packets (NET_RX) */
+	OBSERVE_POLLS,    /* NAPI polls */
+	OBSERVE_POLLED,   /* packets that they took; on its way a packet is polled at several places */
+	OBSERVE_BULKS,    /* bulks of frames that a cpumap thread took out of its queue */
+	OBSERVE_BULKED,   /* frames in them */
+	OBSERVE_SLEEPS,   /* times that a cpumap thread slept, or made way, before it looked into its queue */
+	OBSERVE_SWITCHES, /* context switches, to and from idle as well */
+	OBSERVE_COUNTERS
 };
 
 #endif

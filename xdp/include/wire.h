@@ -2,7 +2,8 @@
  *
  * What user space tells the wire, and what the wire remembers.
  * Contract: one wire thread writes the state; user space does so only between two calls.
- * HEADER_BYTES, the length of all headers, is given by the compilation, for it is the size of a copy.
+ * Two sizes of a copy are given by the compilation: HEADER_BYTES, the length of all headers, and
+ * INNER, that of the tunnel's (0: there is none).
  * Declarations only: Python reads this file.
  */
 #ifndef OVERSPRAY_WIRE_H
@@ -11,25 +12,26 @@
 #define WIRE_WORDS 17 /* 136 bytes: outer and inner IPv6 headers take 132 */
 
 struct wire_config {
-	__u64 header[WIRE_WORDS]; /* all headers; the UDP source port and checksum are filled in */
+	__u64 header[WIRE_WORDS]; /* all headers; ports and the UDP checksum are filled in */
+	__u64 interval;   /* ns from one batch to the next; 0: as fast as it goes */
 	__u32 sum;        /* ones' complement sum of what the UDP checksum covers besides port and stamp */
 	__u32 flows;      /* sent in turn */
+	__u32 containers; /* flow i is for container i modulo this; their addresses count up by one */
 	__u32 first_port; /* UDP source port of flow 0 */
+	__u32 outer_port; /* outer UDP source port of flow 0 */
 	__u32 run;        /* for the stamp */
 	__u32 batch;      /* frames a kernel batch */
-	__u32 tgid;       /* the sending process, in the pid namespace below */
 	__u32 port_id;    /* of the map wire_port */
-	__u32 pad;
-	__u64 pid_device; /* st_dev and st_ino of /proc/self/ns/pid */
-	__u64 pid_inode;
 };
 
 struct wire_state {
-	__u64 now;      /* at the start of this kernel batch */
+	__u64 now;      /* intended time of this kernel batch */
+	__u64 due;      /* of the next one, where there is an interval */
+	__u64 left;     /* frames yet to be sent */
 	__u32 turn;     /* frame within the kernel batch */
+	__u32 idle;     /* 1: this kernel batch is not due yet */
 	__u32 flow;     /* of the next frame */
 	__u32 sequence; /* of the next frame */
-	__u32 pad;
 };
 
 #endif

@@ -1,0 +1,82 @@
+"""What a lab consists of, worked out from its case alone: namespaces, devices, addresses. Changes nothing."""
+
+from dataclasses import dataclass, field
+
+from steering import cores
+from steering.errors import BadInput, unknown
+
+CASES = ("native", "flannel", "docker")
+MOST_CONTAINERS = 80
+VXLAN_PORT = 4789
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of the plan, and the other host's container whose frames are for it."""
+
+    role: str
+    mac: str
+    ip: str
+    veth: str
+    """The host's end, on the bridge; its own end is called ``eth0``."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Devices and addresses of one case; BadInput where there is no such case, or too many containers.
+
+    Outside they are of RFC 2544's range, inside of a private one. The last bytes of containers' addresses
+    count up from 1, which the wire relies on (wire.bpf.c).
+    """
+
+    case: str = "native"
+    count: int = 1
+    """How many containers, where the case has any."""
+    wire: str = "wire0"
+    wire_mac: str = "02:00:00:00:00:01"
+    wire_ip: str = "198.18.0.1"
+    nic: str = "nic0"
+    nic_mac: str = "02:00:00:00:00:02"
+    nic_ip: str = "198.18.0.2"
+    mtu: int = 1600
+    queues: int = field(default_factory=lambda: len(cores.online()))
+    tunnel: str = "vxlan0"
+    bridge: str = "br0"
+    vni: int = 42
+    port: int = VXLAN_PORT
+    peer_mac: str = "02:00:00:00:01:01"
+    peer_ip: str = "10.77.2.1"
+    inner_mtu: int = 1500
+
+    def __post_init__(self) -> None:
+        if self.case not in CASES:
+            raise unknown("case", self.case, CASES)
+        if not 1 <= self.count <= MOST_CONTAINERS:
+            raise BadInput(f"{self.count} containers: choose from 1 to {MOST_CONTAINERS}")
+        if self.case == "native" and self.count != 1:
+            raise BadInput("case 'native' has no containers: leave their number out")
+
+    @property
+    def has_overlay(self) -> bool:
+        """Whether there are a tunnel, a bridge and containers."""
+        return self.case != "native"
+
+    @property
+    def overlay_role(self) -> str:
+        """The namespace of tunnel and bridge: Docker keeps one for each network."""
+        return "overlay" if self.case == "docker" else "host"
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """Those behind the tunnel."""
+        numbers = range(self.count if self.has_overlay else 0)
+        return tuple(
+            Container(f"c{at}", f"02:00:00:00:02:{at + 1:02x}", f"10.77.1.{at + 1}", f"veth{at}")
+            for at in numbers
+        )
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """One namespace each; the wire's first."""
+        overlay = ("overlay",) if self.case == "docker" else ()
+        return ("wire", "host", *overlay, *(each.role for each in self.containers))

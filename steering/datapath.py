@@ -1,0 +1,199 @@
+"""Attach, swap and detach the datapath of one NIC.
+
+Every program hangs on a bpf link: when this process dies they go, and the host forwards as stock does.
+"""
+
+import errno
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from steering import bpf, netns
+from steering.bpf import Kind, Link
+from steering.closing import Closing
+from steering.compile import Module
+from steering.errors import BadInput, OversprayError
+from steering.hops import Helper
+from steering.plan import Delivery, Plan
+from steering.target import Target
+from steering.unit import Route, Totals, Unit
+from steering.waiting import wait_for
+
+_KEPT = 16
+"""Units that stay compiled, for swaps back to them; each has threads and maps of its own."""
+_LAST_S = 2.0
+"""How long frames that the kernel has lost without a word are waited for on detaching."""
+
+
+class Units(Closing):
+    """Compiled policies, kept for when they are attached again, and the delivery. One secret for all."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.randbits(64)
+        self._units: dict[str, Unit] = {}
+        self.peer = Module("peer.bpf.c")
+        self.peer.map("peer_secret").put(0, struct.pack("=Q", self.secret))
+        self.hops = [self.peer.load(hop, Kind.TC) for hop in ("peer", "peer_next")]
+
+    def of(self, plan: Plan) -> Unit:
+        """The plan's unit; compiled in about a second at the first time."""
+        unit = self._units.pop(plan.key, None) or Unit(plan, self.secret)
+        self._units[plan.key] = unit  # the last of them: used last
+        return unit
+
+    def trim(self) -> None:
+        """Unload those not used for the longest."""
+        for key in list(self._units)[:-_KEPT]:
+            self._units.pop(key).close()
+
+    def close(self) -> None:
+        """Unload all."""
+        self.peer.close()
+        while self._units:
+            self._units.popitem()[1].close()
+
+
+class Datapath(Closing):
+    """The datapath of one NIC, attached from construction until :meth:`close`.
+
+    ``units`` keeps what was compiled beyond this datapath's life, for one that is attached again and again.
+
+    Raises:
+        BadInput: there is no tunnel, so nothing to steer.
+        OversprayError: the device takes no native XDP, or has a program already.
+    """
+
+    def __init__(self, target: Target, plan: Plan, units: Units | None = None) -> None:
+        if target.tunnel is None:
+            raise BadInput(f"policy '{plan.policy.name}' needs a tunnel: choose case flannel or docker")
+        self.target = target
+        with ExitStack() as stack:
+            self._units = units or stack.enter_context(Units())
+            self._peer = self._units.peer
+            self._peer_before = self._count_peer()
+            self._helper: Helper | None = None
+            if plan.delivery is Delivery.PEER:
+                self._open_peer(stack)
+            else:
+                self._open_veths(stack)
+            self._routes = list(self._routed(plan))
+            self.unit = self._ready(plan)
+            self._before = self.unit.totals()
+            self._retired: Totals | None = None
+            with netns.entered(target.nic.ns):
+                self._link = stack.enter_context(self._attached())
+            self._open = stack.pop_all()
+
+    @property
+    def plan(self) -> Plan:
+        """What is attached."""
+        return self.unit.plan
+
+    def swap(self, plan: Plan) -> None:
+        """Put another policy, or other workers, in place: between two frames, and without losing one.
+
+        Raises what compiling and loading raise; what was attached stays then.
+        """
+        if plan.delivery is not self.plan.delivery:
+            raise BadInput(f"a swap keeps the delivery ({self.plan.delivery}): detach, and attach again")
+        fresh = self._ready(plan)
+        if fresh is self.unit:  # of which only knobs have changed
+            return
+        before = fresh.totals()
+        self._link.replace(fresh.program)
+        old, self.unit = self.unit, fresh
+        self._await_drained(old)
+        gained = old.totals() - self._before
+        self._retired = self._retired + gained if self._retired else gained
+        self._before = before
+        self._units.trim()
+
+    def totals(self) -> Totals:
+        """Everything counted since attaching, over all swaps."""
+        now = self.unit.totals() - self._before
+        return now + self._retired if self._retired else now
+
+    def peer(self) -> dict[str, int]:
+        """All of enum peer_counter by name, since attaching."""
+        return {name: count - self._peer_before[name] for name, count in self._count_peer().items()}
+
+    def close(self) -> None:
+        """Detach: the next frame takes the stock path, and those on their way still arrive."""
+        self._link.close()  # first: then nothing new needs the rest
+        self._await_drained(self.unit)
+        if self.plan.delivery is Delivery.PEER:
+            self._await_handed_over()
+        self._open.close()
+
+    def _count_peer(self) -> dict[str, int]:
+        counted = self._peer.counts("peer_counters", "peer_counter")
+        return {name: int(values.sum()) for name, values in counted.items()}
+
+    def _ready(self, plan: Plan) -> Unit:
+        """Its maps are filled before the first frame comes."""
+        unit = self._units.of(plan)
+        unit.serve(plan, self.target.nic_mac)
+        if plan.delivery is Delivery.VETH:
+            for place, end in enumerate(self.target.endpoints):
+                with netns.entered(end.host_ns):  # a devmap entry is resolved where it is written
+                    unit.put_veth(place, end.host_index)
+        unit.route(self._routes)
+        return unit
+
+    def _routed(self, plan: Plan) -> Iterator[Route]:
+        tunnel = self.target.tunnel
+        assert tunnel is not None
+        for place, end in enumerate(self.target.endpoints):
+            device, following = end.host_index, 0
+            if plan.delivery is Delivery.VETH:
+                device = place
+            elif self._helper and end.host_ns != self.target.nic.ns:
+                device, following = self._helper.near_index, end.host_index
+            for remote in tunnel.remotes:
+                proof = (tunnel.local, remote, tunnel.vni, tunnel.port, end.mac)
+                yield Route(*proof, end.mtu, device, following)
+
+    def _open_peer(self, stack: ExitStack) -> None:
+        nic, (first, following) = self.target.nic, self._units.hops
+        for far in {end.host_ns for end in self.target.endpoints} - {nic.ns}:
+            self._helper = stack.enter_context(Helper(nic.ns, far))
+            with netns.entered(far):
+                stack.enter_context(Link(following, self._helper.far_index, bpf.ATTACH_TCX_INGRESS))
+        with netns.entered(nic.ns):
+            stack.enter_context(Link(first, self.target.nic_index, bpf.ATTACH_TCX_INGRESS))
+
+    def _open_veths(self, stack: ExitStack) -> None:
+        """A veth takes redirected frames only while its peer has NAPI: a program there turns it on."""
+        passing = stack.enter_context(bpf.Program(bpf.returning(bpf.XDP_PASS), Kind.XDP, "napi"))
+        for end in self.target.endpoints:
+            with netns.entered(end.own.ns):
+                index = netns.index(end.own.device)
+                stack.enter_context(Link(passing.fd, index, bpf.ATTACH_XDP, bpf.XDP_NATIVE))
+
+    def _attached(self) -> Link:
+        try:
+            return Link(self.unit.program, self.target.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
+        except bpf.BpfError as error:
+            raise OversprayError(f"attach to '{self.target.nic.device}': {_reason(error)}") from None
+
+    def _await_drained(self, unit: Unit) -> None:
+        wait_for(lambda: unit.is_drained, lambda: f"the workers to empty their queues: {unit.totals()}")
+
+    def _await_handed_over(self) -> None:
+        """Frames are counted as taken before GRO has them: they must get through tc as well."""
+        wanted = self.totals().delivered
+        try:
+            wait_for(lambda: self.peer()["segments"] >= wanted, "the last frames", _LAST_S)
+        except OversprayError:
+            return  # lost behind us, or in an skb that the kernel did not get memory for
+
+
+def _reason(error: bpf.BpfError) -> str:
+    known = {
+        errno.EBUSY: "another XDP program is attached: detach that first",
+        errno.EOPNOTSUPP: "its driver has no native XDP: choose another device",
+        errno.ERANGE: "its MTU is too large for native XDP: lower it",
+    }
+    return known.get(error.errno, os.strerror(error.errno))

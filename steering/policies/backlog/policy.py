@@ -1,0 +1,15 @@
+"""Cells to the worker with the smallest backlog, within a limit; else local."""
+
+from steering.knobs import Knob
+from steering.policy import Order, Policy
+
+POLICY = Policy(
+    summary="a cell goes to the least loaded worker within a limit, else it stays local",
+    order=Order.CELL,
+    knobs={
+        "cell": Knob(64, 1, 4096, "packets", "length of a cell; NAPI's weight is 64"),
+        "limit": Knob(192, 0, 16384, "packets", "largest backlog of a worker, the new cell included"),
+    },
+    good="a heavy flow, on cores of any speed; nothing lost in queues",
+    drowns="a light flow pays the handoff for nothing; a high limit starves a reader on the worker",
+)

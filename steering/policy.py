@@ -1,0 +1,92 @@
+"""Steering policies: what one is in Python, and where they are found.
+
+The decision itself is C and stands in ``policy.h`` beside the policy's ``policy.py``; the contract between
+the two is xdp/include/policy.h.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+
+from steering.errors import BadInput, unknown
+from steering.knobs import Knob
+from steering.spec import Spec
+
+SHELF = Path(__file__).resolve().parent / "policies"
+
+
+class Order(StrEnum):
+    """The order of one flow's packets that a policy promises."""
+
+    STRICT = "strict"
+    """As they came."""
+    CELL = "cell"
+    """As they came inside a cell; cells may overtake each other."""
+    UNORDERED = "unordered"
+    """Any."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The Python half of a policy."""
+
+    summary: str
+    order: Order
+    knobs: Mapping[str, Knob]
+    good: str
+    """What it is good for."""
+    drowns: str
+    """When it is not."""
+    needs_time: bool = False
+    """Whether ``packet->now`` is read for every packet: 20 to 40 ns."""
+    name: str = ""
+    folder: Path = field(default=Path())
+
+    @property
+    def header(self) -> Path:
+        """The C half."""
+        return self.folder / "policy.h"
+
+    def defines(self) -> dict[str, str | int]:
+        """What steer.bpf.c is compiled with: where the C half is, and what ``struct knobs`` holds."""
+        members = " ".join(f"__u32 {name};" for name in self.knobs) or "__u32 none;"
+        return {"POLICY": f'"{self.header}"', "KNOBS": members, "POLICY_NEEDS_TIME": int(self.needs_time)}
+
+
+def names() -> list[str]:
+    """The policies on the shelf."""
+    return sorted(path.parent.name for path in SHELF.glob("*/policy.py"))
+
+
+def find(spec: Spec) -> Policy:
+    """The policy that a spec names: on the shelf, or ``@PATH`` anywhere.
+
+    Raises:
+        BadInput: no such policy, a folder without its two files, or a ``policy.py`` that defines none.
+    """
+    if spec.path is not None:
+        return load(Path(spec.path).expanduser())
+    if spec.name not in names():
+        raise unknown("policy", spec.name, names())
+    return load(SHELF / spec.name)
+
+
+def load(folder: Path) -> Policy:
+    """The policy in a folder that holds ``policy.py`` and ``policy.h``; raises as :func:`find`."""
+    for file in ("policy.py", "policy.h"):
+        if not (folder / file).is_file():
+            raise BadInput(f"no policy in '{folder}': {file} is missing")
+    path = folder / "policy.py"
+    spec = importlib.util.spec_from_file_location(f"overspray_policy_{folder.name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # a stranger's file may raise anything
+        raise BadInput(f"policy '{path}': {type(error).__name__}: {error}") from None
+    policy = getattr(module, "POLICY", None)
+    if not isinstance(policy, Policy):
+        raise BadInput(f"policy '{path}' defines no POLICY = Policy(…)")
+    return replace(policy, name=folder.resolve().name, folder=folder.resolve())

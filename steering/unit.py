@@ -1,0 +1,197 @@
+"""One policy, compiled and loaded: its programs and maps, its workers' queues, and what it has counted.
+
+Several units may be loaded at once, so that one can take another's place between two frames. Their workers
+are threads of their own.
+"""
+
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steering import bpf, cores
+from steering.bpf import Kind
+from steering.closing import Closing
+from steering.compile import Module
+from steering.layout import header
+from steering.plan import Delivery, Plan
+
+_SOURCES = ("steer.bpf.c", "deliver.bpf.c", "reconcile.bpf.c")
+_EVENTS = ("cpumap_enqueue", "cpumap_kthread", "devmap_xmit", "redirect_err")
+_MAPS, _POLICY = header("maps.h"), header("policy.h")
+_PATH = _MAPS.struct("path")
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a proven frame gets to its container, and what proves it: see struct path in maps.h."""
+
+    local: str
+    remote: str
+    vni: int
+    port: int
+    mac: str
+    mtu: int
+    device: int
+    next: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Frames by name, of enum steer_counter and of enum deliver_counter, and by core."""
+
+    steer: Mapping[str, int]
+    deliver: Mapping[str, int]
+    local: Mapping[int, int]
+    """Delivered from that core, on which the NIC had them."""
+    sent: Mapping[int, int]
+    """To the worker on that core."""
+    lost: Mapping[int, int]
+    """Dropped on the way into the worker's queue, for it was full."""
+    done: Mapping[int, int]
+
+    def __add__(self, other: "Totals") -> "Totals":
+        return self._with(other, 1)
+
+    def __sub__(self, other: "Totals") -> "Totals":
+        return self._with(other, -1)
+
+    def _with(self, other: "Totals", sign: int) -> "Totals":
+        parts = []
+        for part in fields(self):
+            one, two = getattr(self, part.name), getattr(other, part.name)
+            parts.append({key: one.get(key, 0) + sign * two.get(key, 0) for key in {**one, **two}})
+        return Totals(*parts)
+
+    @property
+    def passed(self) -> int:
+        """Left to the stock stack."""
+        return sum(n for name, n in self.steer.items() if name.startswith(("pass_", "refused_")))
+
+    @property
+    def drops(self) -> dict[str, dict[str, int]]:
+        """What was lost in our hands, by stage and name; without zeros."""
+        found = {
+            "steer": {name: n for name, n in self.steer.items() if name.startswith("drop_")},
+            "worker": {"drop_queue_full": sum(self.lost.values())},
+            "deliver": {name: n for name, n in self.deliver.items() if name.startswith("drop_")},
+        }
+        kept = {stage: {name: n for name, n in part.items() if n} for stage, part in found.items()}
+        return {stage: part for stage, part in kept.items() if part}
+
+    @property
+    def delivered(self) -> int:
+        """Handed on to containers: into a veth, or to the stack for peer.bpf.c to deliver after GRO."""
+        left = sum(self.deliver.get(name, 0) for name in self.deliver if name.startswith("drop_"))
+        return self.steer.get("local", 0) + self.deliver.get("taken", 0) - left
+
+
+class Unit(Closing):
+    """A compiled policy. Raises what compiling and loading raise."""
+
+    def __init__(self, plan: Plan, secret: int) -> None:
+        self.plan = plan
+        with ExitStack() as stack:
+            defines = {**plan.policy.defines(), "CORES": cores.possible()}
+            self._module = stack.enter_context(Module(*_SOURCES, defines=defines))
+            self.program = self._module.load("steer", Kind.XDP)
+            self._rows: dict[Route, int] = {}
+            self._setting = self._set_up(secret)
+            for event in _EVENTS:
+                observer = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
+                stack.enter_context(bpf.Tracepoint(observer, f"xdp_{event}"))
+            self._open = stack.pop_all()
+
+    def close(self) -> None:
+        """Unload. Queues empty before their threads end. Closing twice is harmless."""
+        self._open.close()
+
+    def serve(self, plan: Plan, nic_mac: str) -> None:
+        """Do as that plan says, which is of the same key; frames to that address are for this NIC."""
+        self.plan = plan
+        values = [value for _, value in plan.knobs] or [0]
+        self._module.map("knobs").put(0, struct.pack(f"={len(values)}I", *values))
+        self._setting["veth"] = plan.delivery is Delivery.VETH
+        self._setting["mac"] = np.frombuffer(_mac(nic_mac), np.uint8)
+        self._module.map("settings").put(0, self._setting.tobytes())
+
+    def route(self, routes: Iterable[Route]) -> None:
+        """Serve these and no others; frames of those that stay are served all along."""
+        wanted = set(routes)
+        for gone in self._rows.keys() - wanted:
+            self._module.map("path_rows").delete(_key(gone))
+            self._put_row(self._rows.pop(gone), gone, valid=False)
+        for new in sorted(wanted - self._rows.keys(), key=lambda route: (route.mac, route.remote)):
+            row = next(n for n in range(len(self._rows) + 1) if n not in self._rows.values())
+            self._put_row(row, new, valid=True)
+            self._module.map("path_rows").put(_key(new), struct.pack("=I", row))
+            self._rows[new] = row
+
+    def put_veth(self, place: int, ifindex: int) -> None:
+        """Let that place of the devmap stand for a device of the calling thread's namespace."""
+        self._module.map("devmap").put(place, struct.pack("=Ii", ifindex, -1))
+
+    def totals(self) -> Totals:
+        """Everything counted since it was loaded."""
+        steer = self._module.counts("steer_counters", "steer_counter")
+        deliver = self._module.counts("deliver_counters", "deliver_counter")
+        row = self._module.map("workers").get(_POLICY.struct("workers"))
+        queues = [row["worker"][place] for place in range(len(self.plan.workers))]
+        return Totals(
+            {name: int(counts.sum()) for name, counts in steer.items()},
+            {name: int(counts.sum()) for name, counts in deliver.items()},
+            {core: int(count) for core, count in enumerate(steer["local"]) if count},
+            *(
+                {core: int(queue[name]) for core, queue in zip(self.plan.workers, queues, strict=True)}
+                for name in ("sent", "lost", "done")
+            ),
+        )
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether the workers have taken out all that was sent to them."""
+        now = self.totals()
+        return all(now.sent[core] == now.lost[core] + now.done[core] for core in self.plan.workers)
+
+    def _set_up(self, secret: int) -> NDArray[np.void]:
+        """Workers and their threads; returns what all programs must know, as far as it is known here."""
+        rows = np.zeros((), _POLICY.struct("workers"))
+        rows["count"] = len(self.plan.workers)
+        deliver = self._module.load("deliver", Kind.CPUMAP)
+        for place, core in enumerate(self.plan.workers):
+            rows["worker"]["core"][place] = core
+            self._module.map("slot_of_core").put(core, struct.pack("=I", place + 1))
+            self._module.map("cpumap").put(core, struct.pack("=Ii", self.plan.queue, deliver))
+        self._module.map("workers").put(0, rows.tobytes())
+        setting = np.zeros((), _MAPS.struct("settings"))
+        setting["secret"] = secret
+        setting["cpumap"] = self._module.map("cpumap").id()
+        setting["devmap"] = self._module.map("devmap").id()
+        return setting
+
+    def _put_row(self, row: int, route: Route, *, valid: bool) -> None:
+        path = np.zeros((), _PATH)
+        path["key"] = np.frombuffer(_key(route), _MAPS.struct("path_key"))[0]
+        path["mtu"], path["device"], path["next"] = route.mtu, route.device, route.next
+        table = self._module.map("paths")
+        table.put(row, path.tobytes())  # invalid while it is half written
+        if valid:
+            path["valid"] = 1
+            table.put(row, path.tobytes())
+
+
+def _key(route: Route) -> bytes:
+    key = np.zeros((), _MAPS.struct("path_key"))
+    for name, address in (("local", route.local), ("remote", route.remote)):
+        key[name] = int.from_bytes(socket.inet_aton(address), "little")
+    key["vni"], key["port"] = route.vni, route.port
+    key["mac"] = np.frombuffer(_mac(route.mac), np.uint8)
+    return key.tobytes()
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * NIC stage: prove that a frame belongs to a container, let the policy pick a slot, and take the tunnel off
+ * and deliver here, or hand over to a worker. What can't be proven goes to the stock stack as it came.
+ * Compiled with one policy, together with deliver.bpf.c and reconcile.bpf.c.
+ */
+#include "flow.h"
+#include "unit.h"
+
+struct knobs {
+	KNOBS /* generated from the policy's Python half */
+};
+
+#include POLICY
+
+_Static_assert(sizeof(struct policy_flow) <= FLOW_STATE_BYTES, "struct policy_flow is too large");
+
+/* What we remember of a flow. Nothing here is trusted, so two flows of one hash may share it. */
+struct flow {
+	__u32 row; /* of paths: a hint */
+	__u32 pad;
+	struct policy_flow state;
+};
+
+BPF_ARRAY(knobs, struct knobs, 1);
+BPF_HASH(path_rows, struct path_key, __u32, MAX_PATHS);
+BPF_ARRAY(paths, struct path, MAX_PATHS);
+BPF_ARRAY(flows, struct flow, MAX_FLOWS);
+BPF_PERCPU_ARRAY(policy_cores, struct policy_core, 1);
+
+static ALWAYS_INLINE bool is_path(const struct path *path, const struct path_key *key)
+{
+	return path && path->valid &&
+	       !((path->key.local ^ key->local) | (path->key.remote ^ key->remote) |
+		 (path->key.vni ^ key->vni) | (path->key.port ^ key->port)) &&
+	       same_mac(path->key.mac, key->mac);
+}
+
+/* The container that the headers name: where the flow's hint says, or the map knows better. */
+static ALWAYS_INLINE struct path *find_path(struct flow *flow, const struct outer_headers *outer,
+					    const struct inner_headers *inner)
+{
+	struct path_key key = {
+		.local = outer->ip.daddr,
+		.remote = outer->ip.saddr,
+		.vni = bpf_ntohl(outer->vxlan.vni) >> 8,
+		.port = bpf_ntohs(outer->udp.dest),
+	};
+	struct path *path = paths.lookup(&flow->row);
+	__u32 *row;
+
+	__builtin_memcpy(key.mac, inner->ethernet.h_dest, ETH_ALEN);
+	if (LIKELY(is_path(path, &key)))
+		return path;
+	row = path_rows.lookup(&key);
+	if (!row)
+		return 0;
+	flow->row = *row;
+	path = paths.lookup(row);
+	return is_path(path, &key) ? path : 0;
+}
+
+/* In front of the frame: that we have proven it, and for whom. */
+static ALWAYS_INLINE int vouch(struct xdp_md *ctx, const struct path *path, __u64 secret, __u32 slot)
+{
+	struct proof *proof;
+	/* In place of what is there: a driver's, or in a frame of the wire's that came back to it, our own. */
+	long there = (long)ctx->data - (long)ctx->data_meta;
+
+	if (bpf_xdp_adjust_meta(ctx, (int)(there - (long)sizeof(*proof))))
+		return -1;
+	proof = (void *)(long)ctx->data_meta;
+	if ((void *)(proof + 1) > (void *)(long)ctx->data)
+		return -1;
+	proof->secret = secret;
+	proof->device = path->device;
+	proof->next = path->next;
+	proof->slot = slot;
+	proof->pad = 0;
+	return 0;
+}
+
+/* Into the container's veth, by XDP; deliver.bpf.c does the same. */
+static ALWAYS_INLINE int into_veth(__u32 place)
+{
+	__u32 zero = 0;
+	struct pending *redirected = pending.lookup(&zero);
+	struct deliver_counters *counters = deliver_counters.lookup(&zero);
+
+	if (redirected && devmap.redirect_map(place, XDP_DROP) == XDP_REDIRECT) {
+		redirected->frames++;
+		return XDP_REDIRECT;
+	}
+	if (counters)
+		counters->count[DELIVER_DROP_DEVICE]++;
+	return XDP_DROP;
+}
+
+/* What goes the stock way must not look proven: a frame of the wire's may have been ours in an earlier life. */
+static ALWAYS_INLINE int disown(struct xdp_md *ctx, __u64 secret)
+{
+	struct proof *proof = (void *)(long)ctx->data_meta;
+
+	if ((void *)(proof + 1) <= (void *)(long)ctx->data && proof->secret == secret)
+		bpf_xdp_adjust_meta(ctx, sizeof(*proof));
+	return XDP_PASS;
+}
+
+/* After which part to stop, for `overspray cost`; in the real program nothing is left of it. */
+enum stage {
+	STAGE_NOTHING,
+	STAGE_PARSE,
+	STAGE_CLASSIFY,
+	STAGE_POLICY,
+	STAGE_ALL
+};
+
+static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
+{
+	struct cursor cursor = { (void *)(long)ctx->data, (void *)(long)ctx->data_end };
+	__u32 zero = 0, slot, index;
+	struct steer_counters *counters = steer_counters.lookup(&zero);
+	struct settings *setting = settings.lookup(&zero);
+	struct workers *all = workers.lookup(&zero);
+	struct policy_core *core = policy_cores.lookup(&zero);
+	struct knobs *knob = knobs.lookup(&zero);
+	struct outer_headers *outer = 0;
+	struct inner_headers *inner = 0;
+	struct packet packet = {};
+	struct worker *worker;
+	struct flow *flow;
+	struct path *path;
+	int verdict, ecn;
+
+	if (!counters || !setting || !all || !core || !knob)
+		return XDP_PASS;
+	counters->count[STEER_SEEN]++;
+	if (last == STAGE_NOTHING)
+		return XDP_DROP;
+
+	verdict = parse_outer(&cursor, &outer, setting->mac);
+	if (verdict || !outer)
+		goto pass;
+	verdict = parse_inner(&cursor, &inner);
+	if (verdict || !inner)
+		goto pass;
+	verdict = STEER_PASS_CHECKSUM;
+	if (UNLIKELY(outer->udp.check) && !checksum_agrees(outer, inner))
+		goto pass;
+	verdict = STEER_PASS_ECN;
+	ecn = ecn_of(outer->ip.tos & 3, inner->ip.tos & 3);
+	if (ecn < 0)
+		goto pass;
+	if (last == STAGE_PARSE)
+		return XDP_DROP;
+
+	packet.hash = flow_hash(inner);
+	index = packet.hash & (MAX_FLOWS - 1);
+	flow = flows.lookup(&index);
+	if (!flow)
+		return XDP_PASS;
+	verdict = STEER_PASS_UNKNOWN;
+	path = find_path(flow, outer, inner);
+	if (!path)
+		goto pass;
+	packet.length = bpf_ntohs(outer->udp.len) - sizeof(outer->udp) - sizeof(outer->vxlan);
+	verdict = STEER_PASS_LENGTH;
+	if (packet.length > path->mtu + sizeof(struct ethhdr))
+		goto pass;
+	if (last == STAGE_CLASSIFY)
+		return XDP_DROP;
+
+	packet.now = POLICY_NEEDS_TIME ? bpf_ktime_get_ns() : 0;
+	packet.flow = index;
+	packet.protocol = inner->ip.protocol;
+	packet.queue = (__u16)ctx->rx_queue_index;
+	slot = policy_slot(&packet, knob, &flow->state, core, all);
+	verdict = STEER_REFUSED_SLOT;
+	if (slot > all->count || slot > MAX_WORKERS)
+		goto pass;
+	if (last == STAGE_POLICY)
+		return XDP_DROP;
+
+	if (UNLIKELY(ecn != (inner->ip.tos & 3)))
+		set_ecn(&inner->ip, ecn);
+	if (slot != LOCAL_SLOT) {
+		worker = &all->worker[(slot - 1) & (MAX_WORKERS - 1)];
+		/* Before it is vouched for: what has our proof must never go the stock way. */
+		if (cpumap.redirect_map(worker->core, XDP_PASS) != XDP_REDIRECT)
+			goto pass;
+		if (vouch(ctx, path, setting->secret, slot))
+			goto drop;
+		counters->count[STEER_REMOTE]++;
+		__sync_fetch_and_add(&worker->sent, 1); /* NIC cores share a worker */
+		return XDP_REDIRECT;
+	}
+	if (strip(ctx) || vouch(ctx, path, setting->secret, slot))
+		goto drop;
+	counters->count[STEER_LOCAL]++;
+	return setting->veth ? into_veth(path->device) : XDP_PASS;
+
+drop:
+	counters->count[STEER_DROP_STRIP]++;
+	return XDP_DROP;
+pass:
+	if (verdict > 0 && verdict < STEER_COUNTERS)
+		counters->count[verdict]++;
+	return disown(ctx, setting->secret);
+}
+
+int steer(struct xdp_md *ctx)
+{
+	return steered(ctx, STAGE_ALL);
+}
