@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import steering.cli
-from bench import cli_lab, cli_wire
+from bench import cli_ab, cli_lab, cli_wire
 from steering.errors import OversprayError
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -28,6 +28,7 @@ def build() -> typer.Typer:
     steering.cli.register(app)
     cli_lab.register(app)
     cli_wire.register(app)
+    cli_ab.register(app)
     return app
 
 

@@ -4,23 +4,23 @@
     flannel:  wire: wire0 <-> nic0, vxlan0, br0, veth0 :host <-> eth0 :c0
     docker:   wire: wire0 <-> nic0 :host, overlay: vxlan0, br0, veth0 <-> eth0 :c0
 
-A lab belongs to a process, which its namespaces' names tell (`bench.owner`): so a dead one's are known, and
-the next lab removes them. Only the lab that `overspray lab up` leaves has a name of its own, `os-up-…`.
+A lab belongs to a process, which its namespaces' names tell (`steering.owner`): so a dead one's are known,
+and the next lab removes them. Only the lab that `overspray lab up` leaves has a name of its own, `os-up-…`.
 """
 
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import lab_build, owner
+from bench import lab_build
 from bench.exclusive import lab_lock
 from bench.lab_plan import Plan
-from bench.owner import Owner
-from steering import netns
+from steering import netns, owner, undo
 from steering.errors import OversprayError
+from steering.owner import Owner
 from steering.target import Endpoint, Place, Target, Tunnel
 
 _UP = "os-up"
@@ -93,15 +93,28 @@ def lab(case: str = "native", containers: int = 1) -> Iterator[Lab]:
         BadInput: no such case, or not so many containers.
         OversprayError: another lab is in use, or the kernel refused a part.
     """
-    plan = Plan(case, containers)
-    with lab_lock():
+    with several([case], containers) as made:
+        yield made[case]
+
+
+@contextmanager
+def several(cases: Iterable[str], containers: int = 1) -> Iterator[dict[str, Lab]]:
+    """A lab of each case, at once, for those who compare them; else as :func:`lab`."""
+    plans = {case: Plan(case, containers) for case in cases}
+    with lab_lock(), ExitStack() as stack:
         remove_leftovers()
-        names = _names(f"os-{Owner.me()}-{next(_numbers)}", plan)
-        try:
-            lab_build.build(plan, names)
-            yield _found(plan, names)
-        finally:
-            _remove(names.values())
+        undo.put_back_leftovers()
+        yield {case: stack.enter_context(_made(plan)) for case, plan in plans.items()}
+
+
+@contextmanager
+def _made(plan: Plan) -> Iterator[Lab]:
+    names = _names(f"os-{Owner.me()}-{next(_numbers)}", plan)
+    try:
+        lab_build.build(plan, names)
+        yield _found(plan, names)
+    finally:
+        _remove(names.values())
 
 
 def up(case: str = "native", containers: int = 1) -> Lab:

@@ -52,7 +52,7 @@ def interval(values: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -
 
     The percentiles are moved outwards as Hesterberg advises ("What Teachers Should Know About the
     Bootstrap", The American Statistician 69, 2015: the expanded percentile interval). Unmoved, they call
-    8 to 12 % of equal variants different at 6 to 8 rounds of recorded runs (tests/unit/series.json).
+    6 to 12 % of equal variants different at 6 to 8 rounds of recorded runs (tests/unit/series.json).
 
     Raises:
         ValueError: no values, one that is not finite, or a confidence not between 0 and 1.

@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,8 +48,8 @@ class Wire(Closing):
             self._module = stack.enter_context(Module("wire.bpf.c", defines=sizes_of(self.frame)))
             self._program = self._module.load("wire", Kind.XDP)
             port = self._module.map("wire_port")
-            config = config_of(self.frame, self.traffic, len(lab.plan.containers), port.id())
-            self._module.map("wire_config").put(0, config)
+            self._port_id = port.id()
+            self.begin(self.traffic.run)
             for event in ("devmap_xmit", "redirect_err"):
                 observer = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
                 stack.enter_context(bpf.Tracepoint(observer, f"xdp_{event}"))
@@ -63,6 +64,13 @@ class Wire(Closing):
     def close(self) -> None:
         """Detach and let go of all of it. Closing twice is harmless."""
         self._open.close()
+
+    def begin(self, run: int) -> None:
+        """Stamp frames with that run from now on, and number each flow's from 0."""
+        self.traffic = replace(self.traffic, run=run)
+        config = config_of(self.frame, self.traffic, len(self.lab.plan.containers), self._port_id)
+        self._module.map("wire_config").put(0, config)
+        self._set_state(flow=0, sequence=0)
 
     def counts(self) -> dict[str, int]:
         """All of enum wire_counter by name, summed over the cores."""

@@ -21,7 +21,9 @@ class Knob:
         try:
             value = int(text, 0)
         except ValueError:
-            raise BadInput(f"{name}={text}: a number in {self.unit} is wanted") from None
+            raise BadInput(
+                f"{name}={text}: a number in {self.unit} is wanted: choose from {self.low} to {self.high}"
+            ) from None
         if not self.low <= value <= self.high:
             raise BadInput(
                 f"{name}={value} is out of range: choose from {self.low} to {self.high} {self.unit}"

@@ -90,8 +90,8 @@ def _judged(report: Any) -> Any:
 def swept() -> Iterator[None]:
     """What killed test runs left: locks, and names that no lab would give. The rest the next lab removes."""
     if os.geteuid() == 0:
-        from bench.owner import start_of
         from steering import netns
+        from steering.owner import start_of
 
         for name in netns.names():
             owner = re.search(r"test(\d+)", name)

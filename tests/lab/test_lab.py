@@ -18,9 +18,9 @@ from bench import lab_build
 from bench.cli import run
 from bench.lab import Lab
 from bench.lab_plan import Plan
-from bench.owner import Owner
 from steering import netns
 from steering.errors import BadInput, OversprayError
+from steering.owner import Owner
 from steering.waiting import wait_for
 
 

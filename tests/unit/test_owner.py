@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from bench.owner import PATTERN, Owner, start_of
+from steering.owner import PATTERN, Owner, start_of
 
 
 def test_it_is_read_as_it_is_written() -> None:

@@ -1,0 +1,109 @@
+"""The test bed: labs with wire, sink and instruments, and variants put into effect."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from bench import lab as labs
+from bench.lab import Lab
+from bench.losses import Losses
+from bench.observer import Observer
+from bench.sink import SHARE, Sink
+from bench.traffic import Traffic
+from bench.variant import Variant
+from bench.wire import NEEDS, Wire
+from steering import bpf, cores, doctor, netns, plan, stock
+from steering.bpf import Kind
+from steering.closing import Closing
+from steering.compile import Module
+from steering.datapath import Datapath, Units
+from steering.undo import Changes
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case's lab, and what sends and receives in it."""
+
+    lab: Lab
+    wire: Wire
+    sink: Sink
+    losses: Losses
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A variant in effect."""
+
+    case: Case
+    settings: dict[str, str]
+    """As read back from the devices."""
+    datapath: Datapath | None
+    """Ours; else the stock stack runs, under a program that passes all and counts."""
+    passing: Module
+
+    def seen(self) -> int:
+        """Frames that the NIC has had; since attaching, or since the bed was made: use differences."""
+        if self.datapath:
+            return self.datapath.totals().steer["seen"]
+        return int(self.passing.counts("pass_counters", "pass_counter")["seen"].sum())
+
+
+class Bed(Closing):
+    """Everything that runs need, from construction until :meth:`close`. A context manager.
+
+    Raises:
+        BadInput: a variant, core or traffic that can't be.
+        OversprayError: the host can't, or another lab is in use.
+    """
+
+    def __init__(
+        self,
+        variants: Sequence[Variant],
+        traffic: Traffic,
+        nic_core: int | None = None,
+        containers: int = 1,
+    ) -> None:
+        self.nic_core = cores.usable()[0] if nic_core is None else nic_core
+        cores.require_usable(self.nic_core)
+        for variant in variants:
+            variant.check(self.nic_core)
+        doctor.require(*NEEDS)
+        self.traffic = traffic
+        with ExitStack() as stack:
+            self._units = stack.enter_context(Units())
+            self._passing = stack.enter_context(Module("pass.bpf.c"))
+            self.observer = stack.enter_context(Observer())
+            cases = dict.fromkeys(variant.case for variant in variants)
+            made = stack.enter_context(labs.several(cases, containers))
+            self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
+            self._open = stack.pop_all()
+
+    @contextmanager
+    def in_effect(self, variant: Variant) -> Iterator[Effect]:
+        """Until the block ends; then everything is as it was found."""
+        case = self._cases[variant.case]
+        target = case.lab.target
+        with Changes() as changes, ExitStack() as stack:
+            stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
+            datapath = None
+            if variant.is_stock:
+                stack.enter_context(self._stock(case.lab))
+            else:
+                planned = plan.read(variant.steering, self.nic_core)
+                datapath = stack.enter_context(Datapath(target, planned, self._units))
+            yield Effect(case, stock.effective(target), datapath, self._passing)
+
+    def close(self) -> None:
+        """Take everything down. Closing twice is harmless."""
+        self._open.close()
+
+    def _equipped(self, stack: ExitStack, lab: Lab) -> Case:
+        sink = stack.enter_context(Sink(lab, SHARE))
+        wire = stack.enter_context(Wire(lab, self.traffic, self.nic_core))
+        return Case(lab, wire, sink, stack.enter_context(Losses([*lab.names.values()])))
+
+    def _stock(self, lab: Lab) -> bpf.Link:
+        """The NIC takes the wire's frames only while it has a program; and so it has the offloads of ours."""
+        program = self._passing.load("pass", Kind.XDP)
+        with netns.entered(lab.host_ns):
+            return bpf.Link(program, lab.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)

@@ -1,0 +1,85 @@
+"""``overspray ab A B``: two variants against each other, in interleaved rounds."""
+
+from typing import Annotated
+
+import typer
+
+from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+from steering.errors import BadInput
+
+FEWEST_ROUNDS = 1
+LONGEST_S = 60.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``ab``."""
+    app.command("ab")(ab)
+
+
+def ab(
+    a: Annotated[str, typer.Argument(help="The baseline, such as flannel/none+gro-list.")],
+    b: Annotated[str, typer.Argument(help="What is compared with it: flannel/backlog:cell=64,limit=192.")],
+    payload: Annotated[
+        int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
+    ] = Traffic.payload,
+    flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
+    rate: Annotated[str, typer.Option(help="Packets a second, or full: as fast as they go.")] = "full",
+    batch: Annotated[
+        int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
+    ] = Traffic.batch,
+    containers: Annotated[int, typer.Option(help="Flow i is for container i modulo this; 1 to 80.")] = 1,
+    core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
+    rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
+    seed: Annotated[int, typer.Option(help="Decides the order within rounds, and the interval.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
+
+    A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING]; the case is docker when left out.
+    Cases: native, flannel, docker. Stock steering: none, rps[:mask=HEX], rps-vxlan[:mask=HEX], each with
+    netfilter=1 if wanted. Policies: local, pin, roundrobin, flowcell, backlog, or @FOLDER of one's own.
+    Coalescing: gro, gro-list.
+    """
+    if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
+        raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
+    from bench.variant import Variant
+
+    variants = [Variant.parse(a), Variant.parse(b)]
+    traffic = Traffic(payload, flows, batch, rate=_rate(rate))
+
+    import json
+
+    from bench.ab import lines, report
+    from bench.bed import Bed
+    from bench.rounds import Timing
+    from bench.rounds import rounds as measured
+
+    timing = Timing(rounds, seconds, seed=seed)
+    with Bed(variants, traffic, core, containers) as bed:
+        for side, variant in zip("ab", variants, strict=True):
+            with bed.in_effect(variant) as effect:
+                shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
+                typer.echo(f"{side} {variant}: {shown}", err=True)
+        found = []
+        for each in measured(bed, variants, timing, lambda _: None):
+            found.append(each)
+            typer.echo(
+                f"round {len(found)}/{rounds}: a {each[0].rate / 1e6:.3f}, b {each[1].rate / 1e6:.3f} Mpps, "
+                f"{each[1].rate / each[0].rate:.2f} times",
+                err=True,
+            )
+    result = report([one for one, _ in found], [two for _, two in found], seed)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for line in lines(result):
+        typer.echo(line)
+
+
+def _rate(text: str) -> int | None:
+    if text == "full":
+        return None
+    if not text.isdecimal():
+        raise BadInput(f"rate '{text}': choose 'full', or packets a second as a number")
+    return int(text)

@@ -1,0 +1,170 @@
+"""One run: a variant in effect, the wire running, and what came of it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench import histogram, losses
+from bench.bed import Bed, Effect
+from bench.observer import cost
+from bench.variant import Variant
+from steering.errors import OversprayError
+from steering.waiting import wait_for
+
+_FEWEST = 1000
+"""Packets that a run waits for, however slow the machine is: a rate of fewer says nothing."""
+WIRE_LIMIT = 0.5
+"""Share of its core from which the wire, and not the receiver, is what limits."""
+_SETTLE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run measured; counts are of the whole run, warm-up included, rates of the part after it."""
+
+    variant: str
+    round: int
+    seconds: float
+    offered: int
+    delivered: int
+    bytes: int
+    """UDP payload delivered."""
+    rate: float
+    """Packets a second that reached the sink."""
+    offered_rate: float
+    drops: dict[str, dict[str, int]]
+    """By stage and name: ours exactly, stock's as the kernel counts them."""
+    order: dict[str, float]
+    latency: dict[str, float]
+    """ns from the intended send time."""
+    cores: dict[str, dict[str, float]]
+    """Shares of each core's time by kind."""
+    per_packet: dict[str, float]
+    """Events a delivered packet."""
+    wire_share: float
+    limited: bool
+    """The wire was the limit."""
+    settings: dict[str, str]
+    invalid: list[str] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """Share of the offered packets that did not arrive."""
+        return 1 - self.delivered / self.offered if self.offered else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run(bed: Bed, variant: Variant, seconds: float, warm_up: float, number: int) -> Sample:
+    """Put the variant into effect, and measure it once; ``number`` is the round's.
+
+    Raises OversprayError where the kernel refuses, or no packet arrives.
+    """
+    with bed.in_effect(variant) as effect:
+        return _measured(bed, variant, effect, seconds, warm_up, number)
+
+
+def _measured(
+    bed: Bed, variant: Variant, effect: Effect, seconds: float, warm_up: float, number: int
+) -> Sample:
+    wire, sink, lost = effect.case.wire, effect.case.sink, effect.case.losses
+    mark = wire.traffic.run % 0xFFFFFFFF + 1
+    wire.begin(mark)
+    sink.begin(mark)
+    seen, wired, counted = effect.seen(), wire.counts(), lost.read()
+    with wire.running() as thread:
+        bed.observer.watch(thread)
+        time.sleep(warm_up)
+        first, before, begun = bed.observer.read(), (wire.sent, sink.delivered), time.monotonic()
+        time.sleep(seconds)
+        wait_for(lambda: sink.delivered - before[1] >= _FEWEST or wire.error, f"{_FEWEST} packets to arrive")
+        after, ended = (wire.sent, sink.delivered), time.monotonic()
+        last = bed.observer.read()
+    offered = wire.sent - wired["sent"]
+    invalid = list(_unsettled(effect, seen, wired, offered))
+    span, used = ended - begun, cost(first, last)
+    drops = _drops(effect, wired, losses.by_stage(counted, lost.read()), offered)
+    share = used.wire_share
+    order = sink.order()
+    return Sample(
+        variant=str(variant),
+        round=number,
+        seconds=span,
+        offered=offered,
+        delivered=sink.delivered,
+        bytes=sink.counts()["bytes"],
+        rate=(after[1] - before[1]) / span,
+        offered_rate=(after[0] - before[0]) / span,
+        drops=drops,
+        order={
+            "reordered": order.ratio,
+            "extent_p99": float(order.extent_p99),
+            "duplicates": float(order.duplicates),
+            "sampled": float(order.received),
+        },
+        latency=_latency(effect),
+        cores={str(core): kinds for core, kinds in used.cores.items()},
+        per_packet=used.per_packet(after[1] - before[1]),
+        wire_share=share,
+        limited=share > WIRE_LIMIT and not _met(bed, after[0] - before[0], span),
+        settings=effect.settings,
+        invalid=invalid,
+    )
+
+
+def _met(bed: Bed, offered: int, span: float) -> bool:
+    """Whether the wire kept to the rate that was asked for: then it was no limit."""
+    rate = bed.traffic.rate
+    return rate is not None and offered >= 0.99 * rate * span
+
+
+def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -> Iterator[str]:
+    """Wait until every packet's fate is known; why it is not, where it is not."""
+    wire, sink, datapath = effect.case.wire, effect.case.sink, effect.datapath
+
+    def at_the_nic() -> int:
+        ring = wire.counts()["drop_ring"] - wired["drop_ring"]
+        return effect.seen() - seen + ring
+
+    def fate() -> int:
+        """Of a stock path only that its queues are empty can be known."""
+        if datapath is None:
+            return offered if not losses.waiting() else -1
+        ours = sum(sum(names.values()) for names in datapath.totals().drops.values())
+        return sink.delivered + ours + wire.counts()["drop_ring"] - wired["drop_ring"]
+
+    try:
+        wait_for(lambda: at_the_nic() == offered, "the NIC", _SETTLE_S)
+    except OversprayError:
+        yield f"of {offered} frames sent the NIC has {at_the_nic()}"
+    try:
+        wait_for(lambda: fate() == offered, "every packet", _SETTLE_S)
+    except OversprayError:
+        yield f"of {offered} packets {fate()} are accounted for"
+    if datapath:
+        totals = datapath.totals()
+        if totals.passed > offered // 100:
+            yield f"{totals.passed} of {offered} packets took the stock path"
+
+
+def _drops(
+    effect: Effect, wired: dict[str, int], stock: dict[str, dict[str, int]], offered: int
+) -> dict[str, dict[str, int]]:
+    """By stage and name. What the sink's filter drops after counting, the kernel calls an error."""
+    drops = {stage: dict(names) for stage, names in stock.items()}
+    drops.get("udp", {}).pop("error", None)
+    if ring := effect.case.wire.counts()["drop_ring"] - wired["drop_ring"]:
+        drops["wire"] = {"drop_ring": ring}
+    if effect.datapath:
+        drops |= effect.datapath.totals().drops
+    return {stage: names for stage, names in drops.items() if names}
+
+
+def _latency(effect: Effect) -> dict[str, float]:
+    counts = effect.case.sink.latency()
+    shares = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9}
+    found = {name: histogram.percentile(counts, share) for name, share in shares.items()}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,115 @@
+"""``overspray ab`` as a person types it: short runs, whose figures mean nothing."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+from commands import ROOT, command, overspray
+
+from bench.bed import Bed
+from bench.run import run
+from bench.traffic import Traffic
+from bench.variant import Variant
+from steering import cores, netns
+
+SHORT = ("--seconds", "0.02", "--rounds", "2")
+
+
+def own(pid: int) -> list[str]:
+    return [name for name in netns.names() if name.startswith(f"os-{pid}-")]
+
+
+def test_its_report_is_whole() -> None:
+    done = overspray("ab", "native/none", "flannel/backlog:cell=8,limit=64+gro-list", *SHORT, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["a"], found["metric"]) == ("native/none", "delivered_pps")
+    assert found["b"] == "flannel/backlog:cell=8,limit=64+gro-list"
+    assert found["ratio"]["low"] <= found["ratio"]["median"] <= found["ratio"]["high"]
+    assert found["verdict"] in ("inconclusive", "invalid")  # two rounds support none
+    assert len(found["rounds"]) == 2
+    for side in "ab":
+        row = found["variants"][side]
+        assert row["delivered_pps"] > 0
+        assert 0 <= row["loss"] <= 1
+        assert set(row["busy"]) == {str(core) for core in cores.online()}
+        assert set(row["latency_ns"]) == {"p50", "p99", "p99.9"}
+    assert found["unequal"]["nic0 rx-gro-list"] == ["off", "on"]
+    assert "effective" not in done.stdout
+    assert "a native/none: nic0 mtu 1600" in done.stderr
+    assert "round 2/2: a " in done.stderr
+
+
+def test_a_person_reads_the_verdict_first() -> None:
+    done = overspray("ab", "flannel/none", "flannel/none", *SHORT, "--rate", "20000", "--flows", "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("flannel/none is ")
+    assert "2 rounds can't support a verdict" in done.stdout
+    assert "settings that differ" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "native/none",
+        "flannel/rps:mask=1",
+        "flannel/rps-vxlan+gro",
+        "docker/none:netfilter=1+gro-list",
+        "docker/local",
+        "docker/roundrobin+gro-list",
+        "flannel/flowcell:deliver=veth",
+    ],
+)
+def test_a_run_accounts_for_every_packet(text: str) -> None:
+    variant = Variant.parse(text)
+    with Bed([variant], Traffic(64, flows=2)) as bed:
+        sample = run(bed, variant, 0.02, 0.01, 0)
+    assert sample.invalid == []
+    assert sample.delivered <= sample.offered
+    assert sample.bytes == 64 * sample.delivered
+    ours = sum(sum(names.values()) for stage, names in sample.drops.items() if stage in ("worker", "deliver"))
+    if not variant.is_stock:
+        ring = sample.drops.get("wire", {}).get("drop_ring", 0)
+        assert sample.offered == sample.delivered + ours + ring
+    for kinds in sample.cores.values():
+        assert sum(kinds.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("moon/none", "none"), "unknown case 'moon': choose from docker, flannel, native"),
+        (("none", "spread"), "unknown steering 'spread': choose from backlog, flowcell, local, none"),
+        (("none", "backlog:cell=0"), "cell=0 is out of range: choose from 1 to 4096 packets"),
+        (("none", "local:mask=8000000000000000"), "core 63 is not to be used here: choose from"),
+        (("none", "none", "--core", "4096"), "core 4096 is not to be used here: choose from"),
+        (("none", "none", "--rate", "fast"), "rate 'fast': choose 'full', or packets a second"),
+        (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 1400"),
+        (("none", "none", "--rounds", "0"), "rounds 0"),
+        (("none", "none", "--seconds", "0"), "seconds 0"),
+        (("flannel/none", "none", "--containers", "81"), "81 containers: choose from 1 to 80"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(arguments: tuple[str, ...], told: str) -> None:
+    before = netns.names()
+    done = overspray("ab", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert netns.names() == before
+
+
+def test_broken_off_it_leaves_nothing() -> None:
+    line = command("ab", "flannel/none", "docker/backlog+gro-list", "--rounds", "1000")
+    with subprocess.Popen(
+        line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while "round 1/" not in process.stderr.readline():
+            assert process.poll() is None
+        assert len(own(process.pid)) == 7
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=40)
+    assert (process.returncode, out) == (130, "")
+    assert own(process.pid) == []

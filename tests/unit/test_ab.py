@@ -1,0 +1,77 @@
+"""What a comparison says, from made-up samples."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench.ab import compared, is_limited, lines, report
+from bench.run import Sample
+
+A = Sample(
+    variant="flannel/none",
+    round=0,
+    seconds=0.5,
+    offered=500_000,
+    delivered=500_000,
+    bytes=9_000_000,
+    rate=1e6,
+    offered_rate=1e6,
+    drops={},
+    order={"reordered": 0.0, "extent_p99": 0.0, "duplicates": 0.0, "sampled": 1000.0},
+    latency={"p50": 1e5, "p99": 2e5, "p99.9": 3e5},
+    cores={"0": {"softirq": 0.9, "wire": 0.1, "idle": 0.0}, "1": {"idle": 1.0}},
+    per_packet={"polls": 0.1},
+    wire_share=0.1,
+    limited=False,
+    settings={"nic0 rx-gro": "off", "vxlan0 rps_cpus": "0"},
+)
+B = replace(
+    A,
+    variant="docker/backlog",
+    rate=2e6,
+    delivered=400_000,
+    drops={"worker": {"drop_queue_full": 100_000}},
+    settings={"nic0 rx-gro": "on"},
+)
+NOISE = [0.99, 1.0, 1.01, 1.02, 0.98, 1.0, 1.01]
+
+
+def series(sample: Sample) -> list[Sample]:
+    return [replace(sample, rate=sample.rate * noise, round=at) for at, noise in enumerate(NOISE)]
+
+
+def test_the_report_has_what_programs_read() -> None:
+    found = report(series(A), series(B))
+    assert (found["a"], found["b"], found["metric"]) == ("flannel/none", "docker/backlog", "delivered_pps")
+    assert [*found["ratio"].values()] == pytest.approx([2, 2, 2])
+    assert (found["verdict"], found["reasons"]) == ("better", [])
+    assert found["rounds"][0] == {"a": 0.99e6, "b": 1.98e6}
+    assert found["unequal"] == {"nic0 rx-gro": ["off", "on"], "vxlan0 rps_cpus": ["0", None]}
+    row = found["variants"]["b"]
+    assert row["loss"] == pytest.approx(0.2)
+    assert row["drops"] == {"worker": {"drop_queue_full": 700_000}}
+    assert row["busy"] == {"0": 1.0, "1": 0.0}
+    assert row["goodput_bps"] == pytest.approx(2e6 * 8 * 9e6 / 4e5)
+    assert row["latency_ns"]["p99"] == 2e5
+
+
+def test_a_person_is_told_of_loss_settings_and_verdict() -> None:
+    text = "\n".join(lines(report(series(A), series(B))))
+    assert text.startswith("docker/backlog is 2.00 [2.00, 2.00] times flannel/none: better, 7 rounds")
+    assert "b lost: worker drop_queue_full 700000" in text
+    assert "settings that differ (a | b): nic0 rx-gro off | on, vxlan0 rps_cpus 0 | None" in text
+
+
+def test_what_the_wire_limits_never_wins() -> None:
+    limited = [replace(each, limited=True, wire_share=0.7) for each in series(B)]
+    assert is_limited(limited)
+    assert compared(series(A), limited).verdict == "inconclusive"
+    assert not is_limited(limited[:2] + series(B)[2:])
+    assert "b is limited by the wire" in "\n".join(lines(report(series(A), limited)))
+
+
+def test_one_invalid_run_makes_it_invalid() -> None:
+    broken = series(B)
+    broken[3] = replace(broken[3], invalid=["of 10 packets 9 are accounted for"])
+    found = compared(series(A), broken)
+    assert (found.verdict, found.reasons) == ("invalid", ("of 10 packets 9 are accounted for",))

@@ -1,0 +1,93 @@
+"""Stock settings: what is refused, and what the rest comes to, before any device is looked at."""
+
+import pytest
+
+from steering import cores
+from steering.errors import BadInput
+from steering.spec import Spec
+from steering.stock import COALESCING, STEERING, check
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable", lambda: [0, 2, 3, 40])
+
+
+def masks(text: str, nic_core: int = 0) -> dict[str, str]:
+    return dict(check(Spec.parse(text), [], nic_core, True).masks)
+
+
+@pytest.mark.parametrize(("name", "where"), [("rps", "nic"), ("rps-vxlan", "tunnel")])
+def test_a_mask_is_of_all_cores_but_the_nics(name: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert masks(name) == {where: "1000000000c"}
+    assert masks(name, nic_core=3) == {where: "10000000005"}
+    assert masks(f"{name}:mask=d") == masks(f"{name}:mask=0xD") == {where: "d"}
+    monkeypatch.setattr(cores, "usable", lambda: [2])
+    assert masks(name, nic_core=2) == {where: "4"}
+
+
+def test_without_rps_there_are_no_masks() -> None:
+    assert masks("none") == {}
+    wanted = check(None, [], 0, True)
+    assert (wanted.masks, wanted.features, wanted.netfilter) == ({}, frozenset(), False)
+
+
+def test_netfilter_is_off_unless_said() -> None:
+    for name in STEERING:
+        assert not check(Spec(name), [], 0, True).netfilter
+        assert check(Spec(name, {"netfilter": "1"}), [], 0, True).netfilter
+
+
+def test_coalescing_is_what_is_on() -> None:
+    def features(*names: str) -> set[str]:
+        return set(check(None, [Spec(name) for name in names], 0, True).features)
+
+    assert features() == set()
+    assert features("gro") == {"rx-gro"}
+    assert features("gro-list") == {"rx-gro", "rx-gro-list"}
+    with pytest.raises(BadInput, match=r"'gro\+gro-list': choose one of gro, gro-list, or none"):
+        features("gro", "gro-list")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rss", "unknown stock steering 'rss': choose from none, rps, rps-vxlan"),
+        ("rps:mask=2", "core 1 is not to be used here: choose from 0,2-3,40"),
+        ("rps:mask=0", "mask=0: write cores as a hexadecimal mask"),
+        ("rps:mask=all", "mask=all: write cores as a hexadecimal mask"),
+        ("none:mask=1", "unknown knob of 'none' 'mask': choose from netfilter"),
+        ("rps:cores=1", "unknown knob of 'rps' 'cores': choose from mask, netfilter"),
+        ("none:netfilter=2", "netfilter=2 is out of range: choose from 0 to 1"),
+    ],
+)
+def test_steering_that_does_not_exist_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        check(Spec.parse(text), [], 0, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lro", "unknown coalescing 'lro': choose from gro, gro-list"),
+        ("gro:us=1", "unknown knob of 'gro' 'us': choose from none"),
+    ],
+)
+def test_coalescing_that_does_not_exist_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        check(Spec("none"), [Spec("gro"), Spec.parse(text)], 0, True)
+
+
+def test_without_a_tunnel_there_is_nothing_behind_it() -> None:
+    for text in ("rps-vxlan", "rps:netfilter=1"):
+        with pytest.raises(
+            BadInput, match=f"'{text}' is for tunnel and bridge, which this case does not have"
+        ):
+            check(Spec.parse(text), [], 0, False)
+    for text in ("none", "rps", "rps:netfilter=0"):
+        check(Spec.parse(text), [], 0, False)
+
+
+def test_each_says_what_it_is() -> None:
+    for stock in (*STEERING.values(), *COALESCING.values()):
+        assert stock.summary and all(knob.help for knob in stock.knobs.values())

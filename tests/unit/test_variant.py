@@ -1,0 +1,58 @@
+"""The text of a variant, and what is said of mistakes in it."""
+
+import pytest
+
+from bench.variant import Variant
+from steering import cores
+from steering.errors import BadInput
+
+NIC_CORE = cores.usable()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("none", "docker/none"),
+        ("native/none", "native/none"),
+        ("flannel/rps-vxlan:mask=2+gro", "flannel/rps-vxlan:mask=2+gro"),
+        ("backlog:limit=192,cell=64+gro-list", "docker/backlog:cell=64,limit=192+gro-list"),
+        ("@some/where:knob=1", "docker/@some/where:knob=1"),
+        (" flannel/none:netfilter=1 ", "flannel/none:netfilter=1"),
+    ],
+)
+def test_it_reads_and_writes(text: str, whole: str) -> None:
+    variant = Variant.parse(text)
+    assert str(variant) == whole
+    assert Variant.parse(whole) == variant
+
+
+def test_stock_and_ours_are_told_apart() -> None:
+    assert Variant.parse("rps").is_stock
+    assert not Variant.parse("local").is_stock
+    assert Variant.parse("local").stock_steering is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("moon/none", "unknown case 'moon': choose from docker, flannel, native"),
+        ("flannel/", "'flannel/' is no variant: write"),
+        ("none+", "'none\\+' is no variant: write"),
+        ("none+gro+gro", "'none\\+gro\\+gro' names a coalescing twice"),
+        ("none+glue", "unknown coalescing 'glue': choose from gro, gro-list"),
+        (
+            "spread",
+            "unknown steering 'spread': choose from backlog, flowcell, local, none, pin, roundrobin, rps",
+        ),
+        ("local:cell=1", "unknown knob of policy 'local' 'cell': choose from deliver, mask, queue"),
+        ("none:mask=1", "unknown knob of 'none' 'mask': choose from netfilter"),
+        ("rps:mask=0", "mask=0: write cores as a hexadecimal mask"),
+        ("rps:mask=8000000000000000", "core 63 is not to be used here: choose from"),
+        ("native/local", "'native/local': policies need a tunnel: choose case flannel or docker"),
+        ("native/rps-vxlan", "tunnel"),
+        ("backlog:cell", "'cell' in 'backlog:cell' is not KEY=VALUE"),
+    ],
+)
+def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        Variant.parse(text).check(NIC_CORE)
