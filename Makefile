@@ -1,10 +1,15 @@
 .DEFAULT_GOAL := help
-.PHONY: setup test test-long stress lint clean help
+.PHONY: setup demo test test-long stress lint clean help
 
 PYTHON := .venv/bin/python
 
 setup:     ## system packages, and .venv with the project in it; done once, it costs nothing
 	@setup/install
+
+demo:      ## one container flow, stock against sprayed: a table and a picture, in under five minutes
+	@setup/install
+	@.venv/bin/overspray doctor
+	@.venv/bin/overspray demo $(ARGS)
 
 test:      ## the gate: unit, BPF and lab tests (as root; ARGS='-k lab -x' goes to pytest)
 	@setup/install

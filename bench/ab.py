@@ -1,6 +1,7 @@
 """The comparison of two variants: what the rounds say, as data and for a person."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -8,6 +9,8 @@ from bench.run import WIRE_LIMIT, Sample
 from bench.statistics import Comparison, compare
 
 METRIC = "delivered_pps"
+_DISTURBED = 0.05
+"""Share of a core that other threads than the wire and the workers may have."""
 
 
 def compared(a: Sequence[Sample], b: Sequence[Sample], seed: int = 0) -> Comparison:
@@ -15,7 +18,7 @@ def compared(a: Sequence[Sample], b: Sequence[Sample], seed: int = 0) -> Compari
 
     Both have one sample a round, in the same order.
     """
-    return compare(
+    found = compare(
         [each.rate for each in a],
         [each.rate for each in b],
         seed=seed,
@@ -23,6 +26,19 @@ def compared(a: Sequence[Sample], b: Sequence[Sample], seed: int = 0) -> Compari
         limited_a=is_limited(a),
         limited_b=is_limited(b),
     )
+    return replace(found, warnings=(*found.warnings, *disturbances(a), *disturbances(b)))
+
+
+def disturbances(samples: Sequence[Sample]) -> list[str]:
+    """Where other work on this machine took part of a variant's cores: a line for each such core."""
+    shares = {
+        core: median(each.cores[core].get("other", 0.0) for each in samples) for core in samples[0].cores
+    }
+    return [
+        f"other work took {share:.0%} of core {core} from {samples[0].variant}: measure again in quiet"
+        for core, share in shares.items()
+        if share > _DISTURBED
+    ]
 
 
 def is_limited(samples: Sequence[Sample]) -> bool:

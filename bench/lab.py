@@ -72,7 +72,7 @@ class Lab:
             return Target(nic, self.nic_index, plan.nic_mac)
         overlay_ns = self.names[plan.overlay_role]
         place = Place(overlay_ns, plan.tunnel)
-        tunnel = Tunnel(place, plan.vni, plan.port, plan.nic_ip, (plan.wire_ip,))
+        tunnel = Tunnel(place, plan.tunnel_mac, plan.vni, plan.port, plan.nic_ip, (plan.wire_ip,))
         ends = tuple(
             Endpoint(each.mac, Place(self.names[each.role], "eth0"), overlay_ns, index, plan.inner_mtu)
             for each, index in zip(plan.containers, self.veth_indexes, strict=True)

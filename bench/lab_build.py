@@ -94,7 +94,7 @@ def _overlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
     overlay = ip[plan.overlay_role]
     tunnel: dict[str, Any] = {
         **{"vxlan_id": plan.vni, "vxlan_port": plan.port, "vxlan_local": plan.nic_ip},
-        **{"vxlan_learning": False, "mtu": plan.inner_mtu},
+        **{"vxlan_learning": False, "mtu": plan.inner_mtu, "address": plan.tunnel_mac},
     }
     with _handle(names[plan.overlay_role]) as place:
         ip["host"].link("add", ifname=plan.tunnel, kind="vxlan", net_ns_fd=place, **tunnel)

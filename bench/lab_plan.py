@@ -41,6 +41,7 @@ class Plan:
     mtu: int = 1600
     queues: int = field(default_factory=lambda: len(cores.online()))
     tunnel: str = "vxlan0"
+    tunnel_mac: str = "02:00:00:00:01:02"
     bridge: str = "br0"
     vni: int = 42
     port: int = VXLAN_PORT

@@ -80,6 +80,7 @@ class Datapath(Closing):
                 self._open_veths(stack)
             self._routes = list(self._routed(plan))
             self.unit = self._ready(plan)
+            stack.callback(lambda: self.unit.rest())
             self._before = self.unit.totals()
             self._retired: Totals | None = None
             with netns.entered(target.nic.ns):
@@ -108,6 +109,7 @@ class Datapath(Closing):
         gained = old.totals() - self._before
         self._retired = self._retired + gained if self._retired else gained
         self._before = before
+        old.rest()
         self._units.trim()
 
     def totals(self) -> Totals:
@@ -153,7 +155,7 @@ class Datapath(Closing):
                 device, following = self._helper.near_index, end.host_index
             for remote in tunnel.remotes:
                 proof = (tunnel.local, remote, tunnel.vni, tunnel.port, end.mac)
-                yield Route(*proof, end.mtu, device, following)
+                yield Route(*proof, tunnel.mac, end.mtu, device, following)
 
     def _open_peer(self, stack: ExitStack) -> None:
         nic, (first, following) = self.target.nic, self._units.hops

@@ -31,6 +31,7 @@ class Tunnel:
     """A VXLAN device. Addresses are IPv4, as text."""
 
     place: Place
+    mac: str
     vni: int
     port: int
     local: str

@@ -35,6 +35,8 @@ class Route:
     vni: int
     port: int
     mac: str
+    tunnel_mac: str
+    """The tunnel device's own: frames that claim to come from it are left to the stock stack."""
     mtu: int
     device: int
     next: int = 0
@@ -93,31 +95,47 @@ class Totals:
 class Unit(Closing):
     """A compiled policy. Raises what compiling and loading raise."""
 
-    def __init__(self, plan: Plan, secret: int) -> None:
+    def __init__(self, plan: Plan, secret: int, more: tuple[str, ...] = ()) -> None:
+        """``more`` sources are compiled with it, for :meth:`load`."""
         self.plan = plan
         with ExitStack() as stack:
             defines = {**plan.policy.defines(), "CORES": cores.possible()}
-            self._module = stack.enter_context(Module(*_SOURCES, defines=defines))
+            self._module = stack.enter_context(Module(*_SOURCES, *more, defines=defines))
             self.program = self._module.load("steer", Kind.XDP)
             self._rows: dict[Route, int] = {}
             self._setting = self._set_up(secret)
-            for event in _EVENTS:
-                observer = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
-                stack.enter_context(bpf.Tracepoint(observer, f"xdp_{event}"))
+            self._observers = {event: self.load(f"on_{event}", Kind.RAW_TRACEPOINT) for event in _EVENTS}
+            self._observing: list[bpf.Tracepoint] = []
+            stack.callback(self.rest)
             self._open = stack.pop_all()
+
+    def load(self, function: str, kind: Kind) -> int:
+        """Another program of the same text, over the same maps."""
+        return self._module.load(function, kind)
 
     def close(self) -> None:
         """Unload. Queues empty before their threads end. Closing twice is harmless."""
         self._open.close()
 
     def serve(self, plan: Plan, nic_mac: str) -> None:
-        """Do as that plan says, which is of the same key; frames to that address are for this NIC."""
+        """Do as that plan says, which is of the same key; frames to that address are for this NIC.
+
+        Until :meth:`rest` its observers see every redirect of this machine, which costs each some ns.
+        """
+        if not self._observing:
+            for event, observer in self._observers.items():
+                self._observing.append(bpf.Tracepoint(observer, f"xdp_{event}"))
         self.plan = plan
         values = [value for _, value in plan.knobs] or [0]
         self._module.map("knobs").put(0, struct.pack(f"={len(values)}I", *values))
         self._setting["veth"] = plan.delivery is Delivery.VETH
         self._setting["mac"] = np.frombuffer(_mac(nic_mac), np.uint8)
         self._module.map("settings").put(0, self._setting.tobytes())
+
+    def rest(self) -> None:
+        """Observe nothing any more; of a unit that is attached, or not drained, losses would be missed."""
+        while self._observing:
+            self._observing.pop().close()
 
     def route(self, routes: Iterable[Route]) -> None:
         """Serve these and no others; frames of those that stay are served all along."""
@@ -176,6 +194,7 @@ class Unit(Closing):
     def _put_row(self, row: int, route: Route, *, valid: bool) -> None:
         path = np.zeros((), _PATH)
         path["key"] = np.frombuffer(_key(route), _MAPS.struct("path_key"))[0]
+        path["tunnel_mac"] = np.frombuffer(_mac(route.tunnel_mac), np.uint8)
         path["mtu"], path["device"], path["next"] = route.mtu, route.device, route.next
         table = self._module.map("paths")
         table.put(row, path.tobytes())  # invalid while it is half written

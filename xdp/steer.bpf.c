@@ -163,6 +163,9 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 	path = find_path(flow, outer, inner);
 	if (!path)
 		goto pass;
+	verdict = STEER_PASS_INNER;
+	if (UNLIKELY(same_mac(inner->ethernet.h_source, path->tunnel_mac)))
+		goto pass;
 	packet.length = bpf_ntohs(outer->udp.len) - sizeof(outer->udp) - sizeof(outer->vxlan);
 	verdict = STEER_PASS_LENGTH;
 	if (packet.length > path->mtu + sizeof(struct ethhdr))

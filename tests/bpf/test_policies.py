@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from ground import WORKER_CORE, planned
 
+from bench.cost import route_of
 from bench.frame import build
 from bench.lab_plan import Plan as LabPlan
 from steering import bpf
 from steering.layout import header
-from steering.unit import Route, Unit
+from steering.unit import Unit
 
 LAB = LabPlan("flannel")
-ROUTE = Route(LAB.nic_ip, LAB.wire_ip, LAB.vni, LAB.port, LAB.containers[0].mac, LAB.inner_mtu, 1)
+ROUTE = route_of(LAB)
 FRAME = build(LAB, 18).data
 REDIRECT = 4
 

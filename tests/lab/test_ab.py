@@ -3,6 +3,8 @@
 import json
 import signal
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from commands import ROOT, command, overspray
@@ -12,6 +14,7 @@ from bench.run import run
 from bench.traffic import Traffic
 from bench.variant import Variant
 from steering import cores, netns
+from steering.waiting import wait_for
 
 SHORT = ("--seconds", "0.02", "--rounds", "2")
 
@@ -113,3 +116,45 @@ def test_broken_off_it_leaves_nothing() -> None:
         out, _ = process.communicate(timeout=40)
     assert (process.returncode, out) == (130, "")
     assert own(process.pid) == []
+
+
+def test_on_one_core_alone_everything_is_local() -> None:
+    """As `taskset` or a cpuset leaves it: no core that may not be used is used."""
+    core = cores.usable()[-1]
+    done = overspray(
+        "ab", "flannel/none", "flannel/backlog", *SHORT, "--json", before=("taskset", "-c", f"{core}")
+    )
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)["variants"]["b"]
+    assert (row["loss"], row["order"]["reordered"]) == (0, 0)
+    assert row["cores"][str(core)]["wire"] > 0
+    assert all(kinds["cpumap"] == 0 for kinds in row["cores"].values())
+
+
+def cpumap_threads() -> int:
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):
+            count += path.read_text().startswith("cpumap/")
+    return count
+
+
+def test_killed_under_traffic_it_leaves_nothing_that_the_next_one_does_not_remove() -> None:
+    """SIGKILL: programs and worker threads go with the process, namespaces with the next command."""
+    threads = cpumap_threads()
+    line = command("ab", "flannel/pin", "docker/backlog+gro-list", "--rounds", "1000", "--seconds", "0.1")
+    with subprocess.Popen(
+        line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while "round 1/" not in process.stderr.readline():
+            assert process.poll() is None
+        left = own(process.pid)
+        assert len(left) == 7 and cpumap_threads() > threads
+        process.kill()
+    wait_for(lambda: cpumap_threads() <= threads, "the workers' threads to end")
+    assert own(process.pid) == left
+    done = overspray("ab", "flannel/none", "flannel/backlog+gro-list", *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert own(process.pid) == []
+    assert list(Path("/run/overspray/undo").glob(f"{process.pid}-*")) == []

@@ -189,6 +189,19 @@ def test_a_nic_with_a_program_of_somebody_elses_is_left_alone(flannel: Lab, unit
         assert theirs.seen == 100
 
 
+def test_a_device_without_native_xdp_is_refused_and_never_served_by_another_mode(
+    flannel: Lab, units: Units
+) -> None:
+    with netns.entered(flannel.host_ns):
+        bridge = netns.index("br0")
+    target = replace(flannel.target, nic=replace(flannel.target.nic, device="br0"), nic_index=bridge)
+    with pytest.raises(OversprayError, match="attach to 'br0': its driver has no native XDP"):
+        Datapath(target, planned("local"), units)
+    with netns.entered(flannel.host_ns), IPRoute() as ip:
+        xdp = ip.get_links(bridge)[0].get_attr("IFLA_XDP")
+        assert xdp.get_attr("IFLA_XDP_ATTACHED") in (None, 0)
+
+
 def test_without_a_tunnel_there_is_nothing_to_steer(lab: Lab, units: Units) -> None:
     with pytest.raises(BadInput, match="policy 'pin' needs a tunnel: choose case flannel or docker"):
         attached(lab, "pin", units)

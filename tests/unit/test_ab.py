@@ -75,3 +75,11 @@ def test_one_invalid_run_makes_it_invalid() -> None:
     broken[3] = replace(broken[3], invalid=["of 10 packets 9 are accounted for"])
     found = compared(series(A), broken)
     assert (found.verdict, found.reasons) == ("invalid", ("of 10 packets 9 are accounted for",))
+
+
+def test_other_work_on_the_machine_is_said() -> None:
+    busy = {"0": {"softirq": 0.6, "other": 0.4}, "1": {"idle": 0.99, "other": 0.01}}
+    found = compared([replace(each, cores=busy) for each in series(A)], series(B))
+    assert found.verdict == "better"
+    assert found.warnings == ("other work took 40% of core 0 from flannel/none: measure again in quiet",)
+    assert compared(series(A), series(B)).warnings == ()

@@ -30,7 +30,7 @@ static ALWAYS_INLINE int parse_inner(struct cursor *cursor, struct inner_headers
 		return STEER_PASS_LENGTH;
 	/* A bridge drops what no host can have sent. */
 	if (protocol_of(ethernet) != bpf_htons(ETH_P_IP) || !is_host(ethernet->h_source))
-		return STEER_PASS_INNER;
+		return is_tagged(ethernet) ? STEER_PASS_VLAN : STEER_PASS_INNER;
 	inner = take(cursor, struct inner_headers);
 	if (!inner)
 		return STEER_PASS_LENGTH;
@@ -73,10 +73,11 @@ static ALWAYS_INLINE bool checksum_agrees(const struct outer_headers *outer, con
 	__u32 payload = (__u32)bpf_ntohs(inner->ip.tot_len) - sizeof(inner->ip);
 	__u64 sum, pseudo;
 
-	if (inner->ip.protocol == PROTO_UDP && !inner->check)
-		return false;
-	/* Padding behind the inner packet is covered outside and not inside. */
+	/* The outer sum must cover what the inner one does and no more: padding behind the inner packet, or
+	 * behind a datagram that ends before its packet, is covered outside alone. */
 	if (headers + payload != bpf_ntohs(outer->udp.len))
+		return false;
+	if (inner->ip.protocol == PROTO_UDP && (!inner->check || inner->length != bpf_htons((__u16)payload)))
 		return false;
 	/* Pseudo-header (RFC 768), UDP and VXLAN header, inner Ethernet and IP header. */
 	sum = (__u64)bpf_htons(PROTO_UDP) + outer->udp.len;

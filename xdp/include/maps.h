@@ -27,6 +27,8 @@ struct path {
 	__u32 mtu;    /* of the inner packet */
 	__u32 device; /* where it goes: see struct proof */
 	__u32 next;
+	__u8 tunnel_mac[6]; /* the tunnel device's own: a frame from it is a loop, which stock drops */
+	__u16 pad;
 };
 
 struct settings {

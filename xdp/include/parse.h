@@ -34,6 +34,13 @@ static ALWAYS_INLINE __be16 protocol_of(const struct ethhdr *ethernet)
 	return AT(__be16, ethernet->h_source + ETH_ALEN); /* the struct is packed: two loads otherwise */
 }
 
+static ALWAYS_INLINE bool is_tagged(const struct ethhdr *ethernet)
+{
+	__be16 protocol = protocol_of(ethernet);
+
+	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
+}
+
 static ALWAYS_INLINE bool same_mac(const __u8 *a, const __u8 *b)
 {
 	return !((AT(__u32, a) ^ AT(__u32, b)) | (AT(__u16, a + 4) ^ AT(__u16, b + 4)));

@@ -37,7 +37,7 @@ static ALWAYS_INLINE int parse_outer(struct cursor *cursor, struct outer_headers
 	if ((void *)(ethernet + 1) > cursor->end)
 		return STEER_PASS_LENGTH;
 	if (protocol_of(ethernet) != bpf_htons(ETH_P_IP) || !same_mac(ethernet->h_dest, mac))
-		return STEER_PASS_OTHER;
+		return is_tagged(ethernet) ? STEER_PASS_VLAN : STEER_PASS_OTHER;
 	outer = take(cursor, struct outer_headers);
 	if (!outer)
 		return STEER_PASS_LENGTH;

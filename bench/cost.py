@@ -1,0 +1,69 @@
+"""What the NIC stage costs by part, policy by policy: BPF_PROG_TEST_RUN of programs that end after each part.
+
+Everything is in the caches then, and no other core writes: what a look at a worker's counters costs when that
+worker runs is not in it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench.frame import build
+from bench.lab_plan import Plan as LabPlan
+from bench.statistics import Interval, interval
+from bench.wire import on_core
+from steering import bpf
+from steering.bpf import Kind
+from steering.plan import Plan
+from steering.unit import Route, Unit
+
+PARTS = ("nothing", "parse", "classify", "policy")
+"""Each program does what the one before it does, and its own part."""
+_RUNS = 100_000
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Nanoseconds a packet that each part adds; of ``nothing`` the call itself, and finding its maps."""
+
+    policy: str
+    parts: dict[str, Interval]
+
+
+def measure(plans: Sequence[Plan], core: int, rounds: int, done: Callable[[int], None]) -> list[Cost]:
+    """Rounds are interleaved over policies and parts; the figures are medians of the rounds' differences."""
+    lab = LabPlan("flannel")
+    frame = build(lab, 18).data
+    units = [Unit(plan, secret=1, more=("cost.bpf.c",)) for plan in plans]
+    try:
+        taken: list[dict[str, list[float]]] = [{part: [] for part in PARTS} for _ in units]
+        for plan, unit in zip(plans, units, strict=True):
+            unit.serve(plan, lab.nic_mac)
+            unit.route([route_of(lab)])
+        for number in range(-1, rounds):
+            for unit, times in zip(units, taken, strict=True):
+                spent = [_timed(unit, f"cost_{part}", frame, core) for part in PARTS]
+                for part, now, before in zip(PARTS, spent, [0.0, *spent], strict=False):
+                    if number >= 0:  # the first one warms up
+                        times[part].append(now - before)
+            done(number + 1)
+    finally:
+        for unit in units:
+            unit.close()
+    return [
+        Cost(plan.policy.name, {part: interval(times[part]) for part in PARTS})
+        for plan, times in zip(plans, taken, strict=True)
+    ]
+
+
+def route_of(lab: LabPlan) -> Route:
+    """The way to the first container of a lab that need not be there: for test runs."""
+    proof = (lab.nic_ip, lab.wire_ip, lab.vni, lab.port, lab.containers[0].mac, lab.tunnel_mac)
+    return Route(*proof, lab.inner_mtu, device=1)
+
+
+def _timed(unit: Unit, function: str, frame: bytes, core: int) -> float:
+    """ns a run; the middle one of several, for the machine is shared, and the kernel gives whole ones."""
+    program = unit.load(function, Kind.XDP)
+    with on_core(core):
+        return median(bpf.timed_run(program, frame, _RUNS) for _ in range(5))

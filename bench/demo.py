@@ -1,0 +1,108 @@
+"""The first experiment: what one container flow gets from stock Linux, and what it gets sprayed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import plots, table
+from bench.ab import compared, unequal
+from bench.bed import Bed
+from bench.results import Loaded, Results, load
+from bench.rounds import Timing, rounds
+from bench.run import Sample
+from bench.traffic import Traffic
+from bench.variant import Variant
+
+BASELINE = "flannel/none"
+OURS = "backlog+gro-list"
+VARIANTS = (
+    "native/none",
+    BASELINE,
+    "flannel/rps-vxlan",
+    "flannel/none+gro-list",
+    "flannel/local",
+    "flannel/roundrobin",
+    "flannel/backlog",
+    f"flannel/{OURS}",
+    "docker/none+gro-list",
+    f"docker/{OURS}",
+)
+PAIRS = (
+    (f"flannel/{OURS}", BASELINE),
+    (f"flannel/{OURS}", "flannel/none+gro-list"),
+    (f"flannel/{OURS}", "native/none"),
+    (f"docker/{OURS}", "docker/none+gro-list"),
+)
+"""What the first sentences compare: ours, and with what."""
+
+Say = Callable[[str], None]
+
+
+def conduct(results: Results, timing: Timing, traffic: Traffic, say: Say) -> Loaded:
+    """Measure all variants, keep every sample, and draw; returns what was kept. Raises as `Bed`."""
+    variants = [Variant.parse(text) for text in VARIANTS]
+    about = {"variants": VARIANTS, "baseline": BASELINE, "rounds": timing.rounds, "seconds": timing.seconds}
+    sent = {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch, "rate": traffic.rate}
+    results.describe({**about, "seed": timing.seed, "traffic": sent})
+    results.fingerprint("before")
+    with Bed(variants, traffic) as bed:
+        for number, samples in enumerate(rounds(bed, variants, timing, lambda _: None), 1):
+            for sample in samples:
+                results.add(sample.as_dict())
+            shown = ", ".join(f"{sample.rate / 1e6:.2f}" for sample in samples)
+            say(f"round {number}/{timing.rounds}: {shown} Mpps")
+    results.fingerprint("after")
+    kept = load(results.directory)
+    draw(kept, results.directory)
+    return kept
+
+
+def draw(kept: Loaded, directory: Path) -> None:
+    """Write the table and the picture of a saved run: ``table.md``, ``rates.png``, ``rates.svg``."""
+    found = rows(kept)
+    traffic = kept.description["traffic"]
+    sent = plots.Sent(traffic["payload"], traffic["flows"])
+    plots.draw(found, kept.description["baseline"], sent, directory / "rates")
+    text = [*(f"{line}\n" for line in findings(kept)), table.as_markdown(found)]
+    (directory / "table.md").write_text("\n".join(text))
+
+
+def rows(kept: Loaded) -> list[table.Row]:
+    """A row for each variant of a saved run."""
+    return table.rows(kept.samples, kept.description["baseline"])
+
+
+def findings(kept: Loaded) -> list[str]:
+    """What was found, in a sentence for each pair."""
+    return [_sentence(found) for found in comparisons(kept)]
+
+
+def comparisons(kept: Loaded) -> list[dict[str, Any]]:
+    """Each pair's ratio, verdict, and what weakens it, from a saved run."""
+    found = []
+    for ours, other in PAIRS:
+        b, a = _of(kept, ours), _of(kept, other)
+        result = compared(a, b, kept.description["seed"])
+        ratio = result.ratio
+        found.append(
+            {
+                **{"a": other, "b": ours, "verdict": result.verdict, "rounds": result.rounds},
+                "ratio": {"median": ratio.median, "low": ratio.low, "high": ratio.high},
+                "rate": median(sample.rate for sample in b),
+                "notes": [*result.reasons, *result.warnings],
+                "unequal": unequal(a[0].settings, b[0].settings),
+            }
+        )
+    return found
+
+
+def _sentence(found: dict[str, Any]) -> str:
+    ratio, notes = found["ratio"], f" ({'; '.join(found['notes'])})" if found["notes"] else ""
+    spread = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+    rate = f"{found['rate'] / 1e6:.2f} Mpps"
+    return f"{found['b']} delivers {rate}, {spread} times {found['a']}: {found['verdict']}{notes}."
+
+
+def _of(kept: Loaded, variant: str) -> Sequence[Sample]:
+    return [Sample(**each) for each in kept.samples if each["variant"] == variant]
