@@ -8,7 +8,8 @@
 
 int deliver(struct xdp_md *ctx)
 {
-	struct proof *proof = (void *)(long)ctx->data_meta;
+	struct outer_headers *outer = (void *)(long)ctx->data;
+	struct proof *proof = (void *)(outer + 1) - sizeof(*proof);
 	__u32 zero = 0, place;
 	struct deliver_counters *counters = deliver_counters.lookup(&zero);
 	struct settings *setting = settings.lookup(&zero);
@@ -17,7 +18,7 @@ int deliver(struct xdp_md *ctx)
 	if (!counters || !setting || !all)
 		return XDP_ABORTED;
 	counters->count[DELIVER_TAKEN]++;
-	if ((void *)(proof + 1) > (void *)(long)ctx->data || proof->secret != setting->secret) {
+	if ((void *)(outer + 1) > (void *)(long)ctx->data_end || proof->secret != setting->secret) {
 		counters->count[DELIVER_DROP_PROOF]++;
 		return XDP_DROP;
 	}

@@ -60,24 +60,17 @@ static ALWAYS_INLINE struct path *find_path(struct flow *flow, const struct oute
 	return is_path(path, &key) ? path : 0;
 }
 
-/* In front of the frame: that we have proven it, and for whom. */
-static ALWAYS_INLINE int vouch(struct xdp_md *ctx, const struct path *path, __u64 secret, __u32 slot)
+/* Over the end of the tunnel's headers: that we have proven the frame, and for whom. It must not go the stock
+ * way any more. */
+static ALWAYS_INLINE void vouch(struct outer_headers *outer, const struct path *path, __u64 secret, __u32 slot)
 {
-	struct proof *proof;
-	/* In place of what is there: a driver's, or in a frame of the wire's that came back to it, our own. */
-	long there = (long)ctx->data - (long)ctx->data_meta;
+	struct proof *proof = (void *)(outer + 1) - sizeof(*proof);
 
-	if (bpf_xdp_adjust_meta(ctx, (int)(there - (long)sizeof(*proof))))
-		return -1;
-	proof = (void *)(long)ctx->data_meta;
-	if ((void *)(proof + 1) > (void *)(long)ctx->data)
-		return -1;
 	proof->secret = secret;
 	proof->device = path->device;
 	proof->next = path->next;
 	proof->slot = slot;
 	proof->pad = 0;
-	return 0;
 }
 
 /* Into the container's veth, by XDP; deliver.bpf.c does the same. */
@@ -96,16 +89,6 @@ static ALWAYS_INLINE int into_veth(__u32 place)
 	return XDP_DROP;
 }
 
-/* What goes the stock way must not look proven: a frame of the wire's may have been ours in an earlier life. */
-static ALWAYS_INLINE int disown(struct xdp_md *ctx, __u64 secret)
-{
-	struct proof *proof = (void *)(long)ctx->data_meta;
-
-	if ((void *)(proof + 1) <= (void *)(long)ctx->data && proof->secret == secret)
-		bpf_xdp_adjust_meta(ctx, sizeof(*proof));
-	return XDP_PASS;
-}
-
 /* After which part to stop, for `overspray cost`; in the real program nothing is left of it. */
 enum stage {
 	STAGE_NOTHING,
@@ -118,7 +101,7 @@ enum stage {
 static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 {
 	struct cursor cursor = { (void *)(long)ctx->data, (void *)(long)ctx->data_end };
-	__u32 zero = 0, slot, index;
+	__u32 zero = 0, slot, index, place;
 	struct steer_counters *counters = steer_counters.lookup(&zero);
 	struct settings *setting = settings.lookup(&zero);
 	struct workers *all = workers.lookup(&zero);
@@ -188,27 +171,26 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 		set_ecn(&inner->ip, ecn);
 	if (slot != LOCAL_SLOT) {
 		worker = &all->worker[(slot - 1) & (MAX_WORKERS - 1)];
-		/* Before it is vouched for: what has our proof must never go the stock way. */
 		if (cpumap.redirect_map(worker->core, XDP_PASS) != XDP_REDIRECT)
 			goto pass;
-		if (vouch(ctx, path, setting->secret, slot))
-			goto drop;
+		vouch(outer, path, setting->secret, slot);
 		counters->count[STEER_REMOTE]++;
 		__sync_fetch_and_add(&worker->sent, 1); /* NIC cores share a worker */
 		return XDP_REDIRECT;
 	}
-	if (strip(ctx) || vouch(ctx, path, setting->secret, slot))
-		goto drop;
+	place = path->device;
+	vouch(outer, path, setting->secret, slot);
+	if (strip(ctx)) {
+		counters->count[STEER_DROP_STRIP]++;
+		return XDP_DROP;
+	}
 	counters->count[STEER_LOCAL]++;
-	return setting->veth ? into_veth(path->device) : XDP_PASS;
+	return setting->veth ? into_veth(place) : XDP_PASS;
 
-drop:
-	counters->count[STEER_DROP_STRIP]++;
-	return XDP_DROP;
 pass:
 	if (verdict > 0 && verdict < STEER_COUNTERS)
 		counters->count[verdict]++;
-	return disown(ctx, setting->secret);
+	return XDP_PASS;
 }
 
 int steer(struct xdp_md *ctx)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * Metadata that travels in front of a frame from the NIC stage to the worker and on into the skb.
+ * What travels with a proven frame to the worker and on into the skb. It is written over the end of the
+ * tunnel's headers, and is the frame's metadata once those are taken off: in a cache line that is hot, and
+ * that the worker needs anyway.
  * Contract: a frame without it, or with another secret, is not one that we have proven. All packets of
  * a flow on one core carry the same, for GRO merges no packets whose metadata differ; at most 32 bytes.
  * Declarations only: Python reads this file.

@@ -37,10 +37,14 @@ BPF_PERCPU_ARRAY(deliver_counters, struct deliver_counters, 1);
 BPF_XDP_REDIRECT_MAP("cpumap", struct bpf_cpumap_val, cpumap, CORES);
 BPF_XDP_REDIRECT_MAP("devmap", struct bpf_devmap_val, devmap, MAX_PATHS);
 
-/* From here on the frame is the inner one. The kernel carries metadata along. */
+/* Take the tunnel off: from here on the frame is the inner one, and the proof in front of it is its metadata,
+ * in place of what a driver may have put there. */
 static ALWAYS_INLINE int strip(struct xdp_md *ctx)
 {
-	return bpf_xdp_adjust_head(ctx, OUTER_BYTES);
+	long there = (long)ctx->data - (long)ctx->data_meta;
+
+	return bpf_xdp_adjust_head(ctx, OUTER_BYTES) ||
+	       bpf_xdp_adjust_meta(ctx, (int)(there - (long)sizeof(struct proof)));
 }
 
 #endif
