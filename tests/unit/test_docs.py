@@ -1,0 +1,56 @@
+"""What the documents say is what the repository holds: figures come from saved runs, commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import demo, table
+from bench.cli import build
+from bench.results import load
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = ROOT / "docs/results/first-flow"
+README = (ROOT / "README.md").read_text()
+
+
+def part(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.S)
+    assert found is not None, name
+    return found[1].strip()
+
+
+def test_the_readmes_table_is_the_saved_runs() -> None:
+    assert part("table") == table.as_markdown(demo.rows(load(RUN))).strip()
+
+
+def test_the_readmes_sentences_are_the_saved_runs() -> None:
+    said = [line.removeprefix("* ") for line in part("findings").splitlines()]
+    assert said == demo.findings(load(RUN))
+
+
+def test_table_and_picture_are_made_from_the_samples(tmp_path: Path) -> None:
+    demo.draw(load(RUN), tmp_path)
+    for name in ("table.md", "rates.svg"):
+        assert (tmp_path / name).read_bytes() == (RUN / name).read_bytes(), name
+
+
+def test_what_is_linked_is_there() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_command_that_is_named_exists() -> None:
+    import typer
+
+    commands = typer.main.get_command(build()).commands  # type: ignore[attr-defined]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {name for page in pages for name in re.findall(r"overspray ([a-z]+)\b", page.read_text())}
+    assert named - {"is", "picks"} <= set(commands)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/measuring.md", "docs/policies.md", "docs/datapath.md"])
+def test_no_page_names_this_machine(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert "/work/" not in text and "/root/" not in text
