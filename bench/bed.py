@@ -67,14 +67,14 @@ class Bed(Closing):
         cores.require_usable(self.nic_core)
         for variant in variants:
             variant.check(self.nic_core)
+        plans = {variant.case: labs.planned(variant.case, containers) for variant in variants}
         doctor.require(*NEEDS)
         self.traffic = traffic
         with ExitStack() as stack:
             self._units = stack.enter_context(Units())
             self._passing = stack.enter_context(Module("pass.bpf.c"))
             self.observer = stack.enter_context(Observer())
-            cases = dict.fromkeys(variant.case for variant in variants)
-            made = stack.enter_context(labs.several(cases, containers))
+            made = stack.enter_context(labs.several(plans.values()))
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
             self._open = stack.pop_all()
 

@@ -93,18 +93,22 @@ def lab(case: str = "native", containers: int = 1) -> Iterator[Lab]:
         BadInput: no such case, or not so many containers.
         OversprayError: another lab is in use, or the kernel refused a part.
     """
-    with several([case], containers) as made:
+    with several([Plan(case, containers)]) as made:
         yield made[case]
 
 
+def planned(case: str, containers: int) -> Plan:
+    """What a lab of that case is to be, among labs of several cases: one that has no containers has none."""
+    return Plan(case, 1 if case == "native" else containers)
+
+
 @contextmanager
-def several(cases: Iterable[str], containers: int = 1) -> Iterator[dict[str, Lab]]:
+def several(plans: Iterable[Plan]) -> Iterator[dict[str, Lab]]:
     """A lab of each case, at once, for those who compare them; else as :func:`lab`."""
-    plans = {case: Plan(case, containers) for case in cases}
     with lab_lock(), ExitStack() as stack:
         remove_leftovers()
         undo.put_back_leftovers()
-        yield {case: stack.enter_context(_made(plan)) for case, plan in plans.items()}
+        yield {plan.case: stack.enter_context(_made(plan)) for plan in plans}
 
 
 @contextmanager

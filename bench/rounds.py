@@ -18,8 +18,12 @@ class Timing:
 
     rounds: int
     seconds: float
-    warm_up: float = 0.1
     seed: int = 1
+
+    @property
+    def warm_up(self) -> float:
+        """Seconds before each run."""
+        return min(0.1, self.seconds)
 
     def needs(self, variants: int) -> float:
         """Seconds that it will take, roughly: attaching and settling included."""

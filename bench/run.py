@@ -64,12 +64,13 @@ def run(bed: Bed, variant: Variant, seconds: float, warm_up: float, number: int)
     Raises OversprayError where the kernel refuses, or no packet arrives.
     """
     with bed.in_effect(variant) as effect:
-        return _measured(bed, variant, effect, seconds, warm_up, number)
+        return measured(bed, variant, effect, seconds, warm_up, number)
 
 
-def _measured(
+def measured(
     bed: Bed, variant: Variant, effect: Effect, seconds: float, warm_up: float, number: int
 ) -> Sample:
+    """One run of a variant that is in effect; raises as :func:`run`."""
     wire, sink, lost = effect.case.wire, effect.case.sink, effect.case.losses
     mark = wire.traffic.run % 0xFFFFFFFF + 1
     wire.begin(mark)

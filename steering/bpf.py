@@ -42,6 +42,7 @@ class Kind(Enum):
     SOCKET_FILTER = (1, 0)
     TC = (3, 0)
     XDP = (6, 0)
+    PERF_EVENT = (7, 0)
     CPUMAP = (6, 35)
     RAW_TRACEPOINT = (17, 0)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, command, overspray
 
+from bench import lab as labs
 from bench.bed import Bed
 from bench.run import run
 from bench.traffic import Traffic
@@ -79,30 +80,6 @@ def test_a_run_accounts_for_every_packet(text: str) -> None:
         assert sum(kinds.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("moon/none", "none"), "unknown case 'moon': choose from docker, flannel, native"),
-        (("none", "spread"), "unknown steering 'spread': choose from backlog, flowcell, local, none"),
-        (("none", "backlog:cell=0"), "cell=0 is out of range: choose from 1 to 4096 packets"),
-        (("none", "local:mask=8000000000000000"), "core 63 is not to be used here: choose from"),
-        (("none", "none", "--core", "4096"), "core 4096 is not to be used here: choose from"),
-        (("none", "none", "--rate", "fast"), "rate 'fast': choose 'full', or packets a second"),
-        (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 1400"),
-        (("none", "none", "--rounds", "0"), "rounds 0"),
-        (("none", "none", "--seconds", "0"), "seconds 0"),
-        (("flannel/none", "none", "--containers", "81"), "81 containers: choose from 1 to 80"),
-    ],
-)
-def test_bad_input_is_one_line_and_changes_nothing(arguments: tuple[str, ...], told: str) -> None:
-    before = netns.names()
-    done = overspray("ab", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert netns.names() == before
-
-
 def test_broken_off_it_leaves_nothing() -> None:
     line = command("ab", "flannel/none", "docker/backlog+gro-list", "--rounds", "1000")
     with subprocess.Popen(
@@ -142,7 +119,7 @@ def cpumap_threads() -> int:
 def test_killed_under_traffic_it_leaves_nothing_that_the_next_one_does_not_remove() -> None:
     """SIGKILL: programs and worker threads go with the process, namespaces with the next command."""
     threads = cpumap_threads()
-    line = command("ab", "flannel/pin", "docker/backlog+gro-list", "--rounds", "1000", "--seconds", "0.1")
+    line = command("ab", "flannel/pin", "flannel/pin+gro-list", "--rounds", "1000", "--seconds", "0.02")
     with subprocess.Popen(
         line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -150,11 +127,20 @@ def test_killed_under_traffic_it_leaves_nothing_that_the_next_one_does_not_remov
         while "round 1/" not in process.stderr.readline():
             assert process.poll() is None
         left = own(process.pid)
-        assert len(left) == 7 and cpumap_threads() > threads
+        assert len(left) == 3 and cpumap_threads() > threads
         process.kill()
     wait_for(lambda: cpumap_threads() <= threads, "the workers' threads to end")
     assert own(process.pid) == left
-    done = overspray("ab", "flannel/none", "flannel/backlog+gro-list", *SHORT)
+    with labs.lab():
+        assert own(process.pid) == []
+        assert list(Path("/run/overspray/undo").glob(f"{process.pid}-*")) == []
+
+
+def test_a_profile_tells_stages_by_core() -> None:
+    done = overspray("profile", "flannel/local", "--seconds", "0.05", "--json")
     assert done.returncode == 0, done.stderr
-    assert own(process.pid) == []
-    assert list(Path("/run/overspray/undo").glob(f"{process.pid}-*")) == []
+    [found] = json.loads(done.stdout)
+    assert found["variant"] == "flannel/local"
+    core = str(cores.usable()[0])
+    assert found["samples"][core] > 0
+    assert {"wire", "NIC stage"} <= set(found["stages"][core])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.cli import run
 from bench.variant import Variant
 from steering import cores
 from steering.errors import BadInput
@@ -56,3 +57,29 @@ def test_stock_and_ours_are_told_apart() -> None:
 def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> None:
     with pytest.raises(BadInput, match=told):
         Variant.parse(text).check(NIC_CORE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("moon/none", "none"), "unknown case 'moon': choose from docker, flannel, native"),
+        (("none", "spread"), "unknown steering 'spread': choose from backlog, flowcell, local, none"),
+        (("none", "backlog:cell=0"), "cell=0 is out of range: choose from 1 to 4096 packets"),
+        (("none", "local:mask=8000000000000000"), "core 63 is not to be used here: choose from"),
+        (("none", "none", "--core", "4096"), "core 4096 is not to be used here: choose from"),
+        (("none", "none", "--rate", "fast"), "rate 'fast': choose 'full', or packets a second"),
+        (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 1400"),
+        (("none", "none", "--rounds", "0"), "rounds 0"),
+        (("none", "none", "--seconds", "0"), "seconds 0"),
+        (("flannel/none", "none", "--containers", "81"), "81 containers: choose from 1 to 80"),
+    ],
+)
+def test_ab_says_in_one_line_what_can_not_be(
+    arguments: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is made: no root is needed to be told."""
+    assert run(["ab", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert told in said.err
+    assert said.err.count("\n") == 1

@@ -1,0 +1,48 @@
+"""``overspray profile``: where the receive path spends its time, stage by stage."""
+
+from typing import Annotated
+
+import typer
+
+from steering.errors import BadInput
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``profile``."""
+    app.command("profile")(profile)
+
+
+def profile(
+    variants: Annotated[list[str], typer.Argument(help="[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING] …")],
+    seconds: Annotated[float, typer.Option(help="Of each run.")] = 3.0,
+    core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Sample each variant at full rate, with 18 bytes of payload: ns of each core a packet, by stage."""
+    if not 0 < seconds <= 60:
+        raise BadInput(f"seconds {seconds:g} is out of range: choose from above 0 to 60")
+    import json
+    from dataclasses import asdict
+
+    from bench.bed import Bed
+    from bench.profile import profile as sampled
+    from bench.traffic import Traffic
+    from bench.variant import Variant
+
+    parsed = [Variant.parse(text) for text in variants]
+    found = []
+    with Bed(parsed, Traffic(), core) as bed:
+        for each in parsed:
+            typer.echo(f"sampling {each} for {seconds:g} s", err=True)
+            found.append(sampled(bed, each, seconds))
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in found], indent=1))
+        return
+    for one in found:
+        typer.echo(f"{one.variant}: {one.rate / 1e6:.2f} Mpps; ns for a delivered packet")
+        names = dict.fromkeys(name for stages in one.stages.values() for name in stages)
+        width = max(map(len, names), default=0)
+        typer.echo(f"  {'':{width}}" + "".join(f"  {f'core {core}':>8}" for core in one.stages))
+        for name in names:
+            row = "".join(f"  {stages.get(name, 0):8.1f}" for stages in one.stages.values())
+            typer.echo(f"  {name:{width}}{row}")

@@ -1,0 +1,18 @@
+"""Stacks folded into stages."""
+
+from bench.profile import _symbols, stage
+
+
+def test_a_sample_is_of_the_innermost_function_that_has_a_stage() -> None:
+    assert stage(["memcpy", "udp4_gro_receive", "dev_gro_receive", "veth_xdp_rcv_one", "veth_poll"]) == "GRO"
+    assert stage(["bpf_prog_b999d496b8063d57_steer", "veth_xdp_rcv_one"]) == "NIC stage"
+    assert stage(["bpf_prog_33d9c121371d2dd7_deliver", "cpu_map_bpf_prog_run_xdp"]) == "worker's frames"
+    assert stage(["page_pool_put_unrefed_netmem", "skb_free_head", "skb_release_data"]) == "free"
+    assert stage(["unheard_of"]) == "other"
+    assert stage([]) == "other"
+
+
+def test_symbols_are_found_by_where_they_start() -> None:
+    starts, names = _symbols("ffffffff81000010 T second\nffffffff81000000 t first [module]\n")
+    assert starts == [0, 0xFFFFFFFF81000000, 0xFFFFFFFF81000010]
+    assert names == ["?", "first", "second"]
