@@ -19,7 +19,6 @@ from steering.unit import Route, Unit
 
 PARTS = ("nothing", "parse", "classify", "policy")
 """Each program does what the one before it does, and its own part."""
-_RUNS = 100_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,9 @@ class Cost:
     parts: dict[str, Interval]
 
 
-def measure(plans: Sequence[Plan], core: int, rounds: int, done: Callable[[int], None]) -> list[Cost]:
+def measure(
+    plans: Sequence[Plan], core: int, rounds: int, done: Callable[[int], None], runs: int = 100_000
+) -> list[Cost]:
     """Rounds are interleaved over policies and parts; the figures are medians of the rounds' differences."""
     lab = LabPlan("flannel")
     frame = build(lab, 18).data
@@ -42,7 +43,7 @@ def measure(plans: Sequence[Plan], core: int, rounds: int, done: Callable[[int],
             unit.route([route_of(lab)])
         for number in range(-1, rounds):
             for unit, times in zip(units, taken, strict=True):
-                spent = [_timed(unit, f"cost_{part}", frame, core) for part in PARTS]
+                spent = [_timed(unit, f"cost_{part}", frame, core, runs) for part in PARTS]
                 for part, now, before in zip(PARTS, spent, [0.0, *spent], strict=False):
                     if number >= 0:  # the first one warms up
                         times[part].append(now - before)
@@ -62,8 +63,8 @@ def route_of(lab: LabPlan) -> Route:
     return Route(*proof, lab.inner_mtu, device=1)
 
 
-def _timed(unit: Unit, function: str, frame: bytes, core: int) -> float:
+def _timed(unit: Unit, function: str, frame: bytes, core: int, runs: int) -> float:
     """ns a run; the middle one of several, for the machine is shared, and the kernel gives whole ones."""
     program = unit.load(function, Kind.XDP)
     with on_core(core):
-        return median(bpf.timed_run(program, frame, _RUNS) for _ in range(5))
+        return median(bpf.timed_run(program, frame, runs) for _ in range(5))

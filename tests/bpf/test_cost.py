@@ -38,7 +38,7 @@ def test_each_program_stops_after_its_part() -> None:
 def test_every_part_of_every_policy_is_measured() -> None:
     core, told = cores.usable()[0], []
     plans = [plan.read(Spec.parse(name), core) for name in ("local", "backlog:cell=8")]
-    found = measure(plans, core, 2, told.append)
+    found = measure(plans, core, 2, told.append, runs=1000)
     assert [each.policy for each in found] == ["local", "backlog"]
     assert all([*each.parts] == [*PARTS] for each in found)
     assert told == [0, 1, 2]

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +22,51 @@ FRAME = build(LAB, 18).data
 REDIRECT = 4
 
 
+@pytest.fixture(scope="module")
+def units() -> Iterator[Callable[[str], Unit]]:
+    """Compiled once; what a policy remembers is forgotten for each test."""
+    with ExitStack() as stack:
+        made: dict[str, Unit] = {}
+
+        def of(text: str) -> Unit:
+            name = text.partition(":")[0]
+            if name not in made:
+                made[name] = stack.enter_context(Unit(planned(name), 1))
+            unit = made[name]
+            unit.serve(planned(text), LAB.nic_mac)
+            unit.route([ROUTE])
+            _forget(unit)
+            return unit
+
+        yield of
+
+
+def _forget(unit: Unit) -> None:
+    flows = unit._module.map("flows")
+    for flow in range(header("maps.h").constants["MAX_FLOWS"]):
+        flows.put(flow, bytes(flows.size))
+    _set_backlog(unit, 0)
+
+
 @pytest.fixture
-def decide(request: pytest.FixtureRequest) -> Iterator[Callable[[int], list[int]]]:
+def decide(
+    units: Callable[[str], Unit], request: pytest.FixtureRequest
+) -> Iterator[Callable[..., list[int]]]:
     """The slots of so many packets of one flow, by what the programs do with them."""
-    with Unit(planned(request.param), 1) as unit:
-        unit.serve(unit.plan, LAB.nic_mac)
-        unit.route([ROUTE])
+    unit = units(request.param)
+    before = unit.totals()
 
-        def slots(count: int, waiting: int | None = None) -> list[int]:
-            if waiting is not None:
-                _set_backlog(unit, waiting)
-            verdicts = [bpf.test_run(unit.program, FRAME)[0] for _ in range(count)]
-            assert set(verdicts) <= {bpf.XDP_PASS, REDIRECT}
-            return [int(verdict == REDIRECT) for verdict in verdicts]
+    def slots(count: int, waiting: int | None = None) -> list[int]:
+        if waiting is not None:
+            _set_backlog(unit, waiting)
+        verdicts = [bpf.test_run(unit.program, FRAME)[0] for _ in range(count)]
+        assert set(verdicts) <= {bpf.XDP_PASS, REDIRECT}
+        return [int(verdict == REDIRECT) for verdict in verdicts]
 
-        yield slots
-        totals = unit.totals()
-        assert totals.passed == 0
-        assert totals.steer["local"] + totals.steer["remote"] == totals.steer["seen"]
+    yield slots
+    totals = unit.totals() - before
+    assert totals.passed == 0
+    assert totals.steer["local"] + totals.steer["remote"] == totals.steer["seen"]
 
 
 def _set_backlog(unit: Unit, waiting: int) -> None:

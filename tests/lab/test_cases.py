@@ -14,7 +14,7 @@ from bench.wire import Wire
 from steering import netns
 from steering.errors import BadInput
 
-N = 4002
+N = 1002
 
 
 def devices(name: str) -> set[str]:

@@ -1,5 +1,6 @@
 """What the documents say is what the repository holds: figures come from saved runs, commands exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -54,3 +55,14 @@ def test_every_command_that_is_named_exists() -> None:
 def test_no_page_names_this_machine(page: str) -> None:
     text = (ROOT / page).read_text()
     assert "/work/" not in text and "/root/" not in text
+
+
+def test_the_results_page_has_the_saved_comparisons() -> None:
+    text = (ROOT / "docs/results.md").read_text()
+    for file in (ROOT / "docs/results/targets").glob("*.json"):
+        found = json.loads(file.read_text())
+        if isinstance(found, dict) and "verdict" in found:
+            ratio = found["ratio"]
+            shown = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] | {found['verdict']}"
+            assert f"{shown} | {file.name} |" in text
+            assert all("worker" not in row["drops"] for row in found["variants"].values())
