@@ -68,7 +68,7 @@ class Bed(Closing):
         for variant in variants:
             variant.check(self.nic_core)
         plans = {variant.case: labs.planned(variant.case, containers) for variant in variants}
-        doctor.require(*NEEDS)
+        doctor.require(*NEEDS, *dict.fromkeys(row for variant in variants for row in variant.needs))
         self.traffic = traffic
         with ExitStack() as stack:
             self._units = stack.enter_context(Units())

@@ -48,6 +48,14 @@ class Variant:
         """What Linux is to do; None where a policy of ours does."""
         return self.steering if self.is_stock else None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the doctor must find for it, beside what the wire needs."""
+        if self.is_stock:
+            return () if self.steering.name == "none" else ("RPS",)
+        delivered = () if self.steering.args.get("deliver") == plan.Delivery.VETH else ("tc links",)
+        return ("cpumap programs", *delivered)
+
     def check(self, nic_core: int) -> None:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
         has_tunnel = self.case != "native"

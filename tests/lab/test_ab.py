@@ -17,6 +17,8 @@ from bench.variant import Variant
 from steering import cores, netns
 from steering.waiting import wait_for
 
+pytestmark = pytest.mark.needs("cpumap programs", "tc links")
+
 SHORT = ("--seconds", "0.02", "--rounds", "2")
 
 

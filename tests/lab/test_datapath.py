@@ -19,6 +19,8 @@ from steering.errors import BadInput, OversprayError
 from steering.target import Target
 from steering.waiting import wait_for
 
+pytestmark = pytest.mark.needs("cpumap programs", "tc links")
+
 N = 2560  # of each of two flows an even number of cells of 64
 LOCAL, REMOTE = {NIC_CORE: N}, {WORKER_CORE: N}
 HALF = {NIC_CORE: N // 2, WORKER_CORE: N // 2}

@@ -10,6 +10,8 @@ from bench import demo
 from bench.cli import run
 from bench.results import load
 
+pytestmark = pytest.mark.needs("cpumap programs", "tc links")
+
 FEW = (demo.BASELINE, "flannel/backlog+gro-list")
 
 

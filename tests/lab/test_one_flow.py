@@ -9,6 +9,8 @@ from bench.traffic import Traffic
 from bench.wire import Wire
 from steering.datapath import Units
 
+pytestmark = pytest.mark.needs("cpumap programs", "tc links")
+
 N = 20_000
 WINDOW = 32
 

@@ -27,6 +27,8 @@ from steering import netns
 from steering.datapath import Units
 from steering.waiting import wait_for
 
+pytestmark = pytest.mark.needs("cpumap programs", "tc links")
+
 PORT = 5555
 WINDOW = 16
 """Frames; a socket's buffer holds many times that."""

@@ -33,6 +33,13 @@ def test_stock_and_ours_are_told_apart() -> None:
     assert Variant.parse("local").stock_steering is None
 
 
+def test_what_the_doctor_must_find() -> None:
+    assert Variant.parse("none+gro").needs == ()
+    assert Variant.parse("rps").needs == ("RPS",)
+    assert Variant.parse("local").needs == ("cpumap programs", "tc links")
+    assert Variant.parse("local:deliver=veth").needs == ("cpumap programs",)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
