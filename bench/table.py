@@ -190,7 +190,8 @@ def as_text(table: Sequence[Row]) -> str:
     for row in table:  # Text: a path in a variant is no markup
         made.add_row(Text(marked(row)), *(Text(cell(row)) for cell in _COLUMNS.values()))
     page = io.StringIO()
-    console = Console(file=page, width=MOST_COLUMNS, color_system=None)
+    # With a height as well, or a dumb terminal's size would be taken instead.
+    console = Console(file=page, width=MOST_COLUMNS, height=25, color_system=None, force_terminal=False)
     console.print(made)
     for line in ("", *_LEGEND, *notes(table)):
         console.print(Text(line))

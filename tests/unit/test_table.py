@@ -118,13 +118,16 @@ def test_text_fits_a_terminal_and_shows_each_variant() -> None:
         assert name in text
 
 
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
 @pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR"])
 def test_text_has_no_colours_and_does_not_depend_on_the_terminal(
-    variable: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, term: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TERM", "linux")
     plain = as_text(rows(experiment(), BASELINE))
     monkeypatch.setenv(variable, "1")
     monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", term)
     assert as_text(rows(experiment(), BASELINE)) == plain
     assert "\x1b" not in plain
 
