@@ -14,6 +14,11 @@ OUTER_PORT = 49152
 """Outer UDP source port of flow 0, from the range that RFC 7348 (section 5) wants; the others follow."""
 
 
+VXLAN_HAS_VNI = 0x08000000
+"""The I flag, alone (RFC 7348, section 5)."""
+_PLAIN: dict[str, Any] = {"flags": "DF", "id": 0, "ttl": 64}
+
+
 @dataclass(frozen=True)
 class Frame:
     """One datagram, with zeros for source ports, checksum and stamp."""
@@ -53,8 +58,3 @@ def build(plan: Plan, payload: int) -> Frame:
         tunnel = underlay / UDP(sport=0, dport=plan.port, chksum=0) / vxlan
         outer = bytes(tunnel / bytes(data))[: -len(data)]
     return Frame(outer + bytes(data), len(outer) + at, len(outer), ~check & 0xFFFF)
-
-
-VXLAN_HAS_VNI = 0x08000000
-"""The I flag, alone (RFC 7348, section 5)."""
-_PLAIN: dict[str, Any] = {"flags": "DF", "id": 0, "ttl": 64}

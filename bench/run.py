@@ -87,7 +87,7 @@ def measured(
     offered = wire.sent - wired["sent"]
     invalid = list(_unsettled(effect, seen, wired, offered))
     span, used = ended - begun, cost(first, last)
-    drops = _drops(effect, wired, losses.by_stage(counted, lost.read()), offered)
+    drops = _drops(effect, wired, losses.by_stage(counted, lost.read()))
     share = used.wire_share
     order = sink.order()
     return Sample(
@@ -152,7 +152,7 @@ def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -
 
 
 def _drops(
-    effect: Effect, wired: dict[str, int], stock: dict[str, dict[str, int]], offered: int
+    effect: Effect, wired: dict[str, int], stock: dict[str, dict[str, int]]
 ) -> dict[str, dict[str, int]]:
     """By stage and name. What the sink's filter drops after counting, the kernel calls an error."""
     drops = {stage: dict(names) for stage, names in stock.items()}

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
+from scapy.layers.vxlan import VXLAN
 
-from bench.frame import FIRST_PORT, SINK_PORT, build
+from bench.frame import FIRST_PORT, OUTER_PORT, SINK_PORT, build
 from bench.lab_plan import Plan
 from bench.traffic import Traffic
 from bench.wire import config_of, sizes_of
@@ -106,3 +107,33 @@ def test_the_dropping_program_drops_and_counts() -> None:
         for _ in range(3):
             assert bpf.test_run(program, bytes(60))[0] == bpf.XDP_DROP
         assert module.counts("drop_counters", "drop_counter")["seen"].sum() == 3
+
+
+@pytest.fixture(scope="module")
+def tunnelled() -> Iterator[Module]:
+    with Module("wire.bpf.c", defines=sizes_of(build(OVERLAY, 18))) as module:
+        yield module
+
+
+OVERLAY = Plan("flannel", 80)
+
+
+@settings(derandomize=True, deadline=None, database=None, max_examples=40)
+@given(payload=st.integers(18, 1400), flow=st.integers(0, 4095), sequence=st.integers(0, 2**32 - 1))
+def test_every_byte_in_the_tunnel(tunnelled: Module, payload: int, flow: int, sequence: int) -> None:
+    """Outer and inner headers, for whichever container, as an independent builder makes them."""
+    frame, traffic = build(OVERLAY, payload), Traffic(payload, flows=4096, run=5)
+    tunnelled.map("wire_config").put(0, config_of(frame, traffic, containers=80))
+    state = tunnelled.map("wire_state").get(STATE)
+    state["turn"], state["left"], state["flow"], state["sequence"] = 0, 1, flow, sequence
+    tunnelled.map("wire_state").put(0, state.tobytes())
+    _, data = bpf.test_run(tunnelled.load("wire", Kind.XDP), bytes(92) + frame.data[92:])
+    pod = OVERLAY.containers[flow % 80]
+    inner = Ether(dst=pod.mac, src=OVERLAY.peer_mac)
+    inner /= IP(src=OVERLAY.peer_ip, dst=pod.ip, flags="DF", id=0, ttl=64)
+    inner /= UDP(sport=FIRST_PORT + flow, dport=SINK_PORT) / data[92:]
+    outer = Ether(dst=OVERLAY.nic_mac, src=OVERLAY.wire_mac)
+    outer /= IP(src=OVERLAY.wire_ip, dst=OVERLAY.nic_ip, flags="DF", id=0, ttl=64)
+    outer /= UDP(sport=OUTER_PORT + flow, dport=4789, chksum=0) / VXLAN(flags="Instance", vni=42)
+    assert data == bytes(outer / inner)
+    assert struct.unpack("=IHI", data[92:102]) == (5, flow, sequence)

@@ -1,5 +1,6 @@
 """The lab's cases: what is in them, and that the stock stack carries every packet through each."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,16 @@ def test_a_paced_wire_sends_exactly_so_many(flannel: Lab) -> None:
 def test_what_can_not_be_is_refused(case: str, containers: int, told: str) -> None:
     with pytest.raises(BadInput, match=told), labs.lab(case, containers):
         pass
+
+
+def test_vxlan_on_the_wire_has_the_flag_that_says_vni(flannel: Lab) -> None:
+    """Captured where the stock stack gets it; RFC 7348: I set, all other bits 0."""
+    with netns.entered(flannel.host_ns):
+        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    with tap, passing(flannel), Sink(flannel) as sink, Wire(flannel, Traffic(), NIC_CORE) as wire:
+        tap.bind((flannel.plan.nic, 3))
+        wire.send_windowed(16, lambda: sink.delivered)
+        tap.settimeout(20)
+        for _ in range(16):
+            frame = tap.recv(2048)
+            assert frame[42:50] == bytes([8, 0, 0, 0, 0, 0, flannel.plan.vni, 0])
