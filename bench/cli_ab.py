@@ -31,7 +31,7 @@ def ab(
     core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
-    seed: Annotated[int, typer.Option(help="Decides the order within rounds, and the interval.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.

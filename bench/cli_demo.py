@@ -19,7 +19,7 @@ def demo(
     ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.", min=1)] = 11,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Decides the order within rounds, and the intervals.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the intervals.")] = 1,
     redraw: Annotated[
         Path | None, typer.Option(help="Measure nothing: make table and picture of a saved run again.")
     ] = None,
@@ -34,7 +34,7 @@ def demo(
     import time
 
     from bench import demo as first
-    from bench.results import Results, load
+    from bench.results import load
     from bench.rounds import Timing
     from bench.table import as_json as rows_as_json
     from bench.table import as_text
@@ -54,7 +54,7 @@ def demo(
         typer.echo(f"{len(first.VARIANTS)} variants, {rounds} rounds: about {needed:.0f} s", err=True)
         for number, variant in enumerate(first.VARIANTS, 1):
             typer.echo(f"  {number:2}  {variant}", err=True)
-        kept = first.conduct(Results(directory), timing, Traffic(), lambda text: typer.echo(text, err=True))
+        kept = first.conduct(directory, timing, Traffic(), lambda text: typer.echo(text, err=True))
     table = first.rows(kept)
     if as_json:
         report = {"directory": str(directory), "comparisons": first.comparisons(kept)}

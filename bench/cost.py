@@ -5,6 +5,7 @@ worker runs is not in it.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
@@ -35,8 +36,8 @@ def measure(
     """Rounds are interleaved over policies and parts; the figures are medians of the rounds' differences."""
     lab = LabPlan("flannel")
     frame = build(lab, 18).data
-    units = [Unit(plan, secret=1, more=("cost.bpf.c",)) for plan in plans]
-    try:
+    with ExitStack() as stack:
+        units = [stack.enter_context(Unit(plan, secret=1, more=("cost.bpf.c",))) for plan in plans]
         taken: list[dict[str, list[float]]] = [{part: [] for part in PARTS} for _ in units]
         for plan, unit in zip(plans, units, strict=True):
             unit.serve(plan, lab.nic_mac)
@@ -48,9 +49,6 @@ def measure(
                     if number >= 0:  # the first one warms up
                         times[part].append(now - before)
             done(number + 1)
-    finally:
-        for unit in units:
-            unit.close()
     return [
         Cost(plan.policy.name, {part: interval(times[part]) for part in PARTS})
         for plan, times in zip(plans, taken, strict=True)

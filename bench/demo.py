@@ -39,22 +39,23 @@ PAIRS = (
 Say = Callable[[str], None]
 
 
-def conduct(results: Results, timing: Timing, traffic: Traffic, say: Say) -> Loaded:
+def conduct(directory: Path, timing: Timing, traffic: Traffic, say: Say) -> Loaded:
     """Measure all variants, keep every sample, and draw; returns what was kept. Raises as `Bed`."""
     variants = [Variant.parse(text) for text in VARIANTS]
     about = {"variants": VARIANTS, "baseline": BASELINE, "rounds": timing.rounds, "seconds": timing.seconds}
     sent = {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch, "rate": traffic.rate}
-    results.describe({**about, "seed": timing.seed, "traffic": sent})
-    results.fingerprint("before")
-    with Bed(variants, traffic) as bed:
+    with Bed(variants, traffic) as bed:  # first: what can't be made leaves no directory that is in the way
+        results = Results(directory)
+        results.describe({**about, "seed": timing.seed, "traffic": sent})
+        results.fingerprint("before")
         for number, samples in enumerate(rounds(bed, variants, timing, lambda _: None), 1):
             for sample in samples:
                 results.add(sample.as_dict())
             shown = ", ".join(f"{sample.rate / 1e6:.2f}" for sample in samples)
             say(f"round {number}/{timing.rounds}: {shown} Mpps")
     results.fingerprint("after")
-    kept = load(results.directory)
-    draw(kept, results.directory)
+    kept = load(directory)
+    draw(kept, directory)
     return kept
 
 

@@ -87,13 +87,17 @@ class Observer(Closing):
         self._open.close()
 
     def watch(self, thread_id: int) -> None:
-        """Charge this thread (``threading.get_native_id``) to ``wire``, for as long as it lives.
+        """Charge this thread (``threading.get_native_id``) to ``wire``, until :meth:`forget`.
 
         Before the reading that counts: a core charges when a softirq or another thread comes or goes, so
         what a running thread did since then, `other` until now, becomes the wire's as well.
         BpfError where OBSERVE_THREADS (observe.h) are watched already.
         """
         self._module.map("observe_watched").put(thread_id, struct.pack("=I", 1))
+
+    def forget(self, thread_id: int) -> None:
+        """Charge it to `other` again; its number may be another thread's some day."""
+        self._module.map("observe_watched").delete(thread_id)
 
     def read(self) -> Reading:
         """The time of every core up to now; it costs each of them an interrupt."""

@@ -84,6 +84,7 @@ def measured(
         wait_for(lambda: sink.delivered - before[1] >= _FEWEST or wire.error, f"{_FEWEST} packets to arrive")
         after, ended = (wire.sent, sink.delivered), time.monotonic()
         last = bed.observer.read()
+        bed.observer.forget(thread)
     offered = wire.sent - wired["sent"]
     invalid = list(_unsettled(effect, seen, wired, offered))
     span, used = ended - begun, cost(first, last)
@@ -105,6 +106,7 @@ def measured(
             "extent_p99": float(order.extent_p99),
             "duplicates": float(order.duplicates),
             "sampled": float(order.received),
+            "unlogged": float(sink.counts()["unlogged"]),
         },
         latency=_latency(effect),
         cores={str(core): kinds for core, kinds in used.cores.items()},

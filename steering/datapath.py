@@ -105,11 +105,13 @@ class Datapath(Closing):
         before = fresh.totals()
         self._link.replace(fresh.program)
         old, self.unit = self.unit, fresh
-        self._await_drained(old)
-        gained = old.totals() - self._before
-        self._retired = self._retired + gained if self._retired else gained
-        self._before = before
-        old.rest()
+        try:
+            self._await_drained(old)
+        finally:
+            gained = old.totals() - self._before
+            self._retired = self._retired + gained if self._retired else gained
+            self._before = before
+            old.rest()
         self._units.trim()
 
     def totals(self) -> Totals:
@@ -123,11 +125,13 @@ class Datapath(Closing):
 
     def close(self) -> None:
         """Detach: the next frame takes the stock path, and those on their way still arrive."""
-        self._link.close()  # first: then nothing new needs the rest
-        self._await_drained(self.unit)
-        if self.plan.delivery is Delivery.PEER:
-            self._await_handed_over()
-        self._open.close()
+        try:
+            self._link.close()  # first: then nothing new needs the rest
+            self._await_drained(self.unit)
+            if self.plan.delivery is Delivery.PEER:
+                self._await_handed_over()
+        finally:
+            self._open.close()
 
     def _count_peer(self) -> dict[str, int]:
         counted = self._peer.counts("peer_counters", "peer_counter")

@@ -26,6 +26,7 @@ class Helper(Closing):
     def __init__(self, near_ns: str, far_ns: str) -> None:
         """``near_ns`` is the NIC's namespace. OversprayError where the kernel refuses."""
         self._near_ns = near_ns
+        self.near_index = 0
         try:
             with netns.entered(near_ns), IPRoute() as ip:
                 place = os.open(netns.RUN / far_ns, os.O_RDONLY | os.O_CLOEXEC)
@@ -39,14 +40,16 @@ class Helper(Closing):
             with netns.entered(far_ns), IPRoute() as ip:
                 self.far_index = socket.if_nametoindex(self.far)
                 ip.link("set", index=self.far_index, state="up")
-        except (NetlinkError, OSError) as error:
+        except BaseException as error:
             self.close()
-            raise OversprayError(f"make the helper veth '{self.near}': {error.args[-1]}") from None
+            if isinstance(error, NetlinkError | OSError):
+                raise OversprayError(f"make the helper veth '{self.near}': {error.args[-1]}") from None
+            raise
 
     def close(self) -> None:
-        """Remove it; no error where it is gone already."""
-        if not netns.exists(self._near_ns):
+        """Remove it, and none that somebody else made; no error where it is gone already."""
+        if not self.near_index or not netns.exists(self._near_ns):
             return
         with netns.entered(self._near_ns), IPRoute() as ip:
-            for index in ip.link_lookup(ifname=self.near):
-                ip.link("del", index=index)
+            if self.near_index in ip.link_lookup(ifname=self.near):
+                ip.link("del", index=self.near_index)

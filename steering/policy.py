@@ -67,7 +67,10 @@ def find(spec: Spec) -> Policy:
         BadInput: no such policy, a folder without its two files, or a ``policy.py`` that defines none.
     """
     if spec.path is not None:
-        return load(Path(spec.path).expanduser())
+        try:
+            return load(Path(spec.path).expanduser())
+        except RuntimeError:
+            raise BadInput(f"'{spec.path}': nobody of that name has a home here") from None
     if spec.name not in names():
         raise unknown("policy", spec.name, names())
     return load(SHELF / spec.name)

@@ -123,8 +123,12 @@ class Unit(Closing):
         Until :meth:`rest` its observers see every redirect of this machine, which costs each some ns.
         """
         if not self._observing:
-            for event, observer in self._observers.items():
-                self._observing.append(bpf.Tracepoint(observer, f"xdp_{event}"))
+            try:
+                for event, observer in self._observers.items():
+                    self._observing.append(bpf.Tracepoint(observer, f"xdp_{event}"))
+            except BaseException:
+                self.rest()  # half of them would miss losses without a word
+                raise
         self.plan = plan
         values = [value for _, value in plan.knobs] or [0]
         self._module.map("knobs").put(0, struct.pack(f"={len(values)}I", *values))
