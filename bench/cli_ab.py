@@ -9,6 +9,8 @@ from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
 LONGEST_S = 60.0
+LOWEST_RATE = 100
+"""Packets a second: a run waits for a thousand of them."""
 
 
 def register(app: typer.Typer) -> None:
@@ -52,17 +54,18 @@ def ab(
 
     from bench.ab import lines, report
     from bench.bed import Bed
+    from bench.progress import noted
     from bench.rounds import Timing
     from bench.rounds import rounds as measured
 
     timing = Timing(rounds, seconds, seed=seed)
-    with Bed(variants, traffic, core, containers) as bed:
+    with Bed(variants, traffic, core, containers) as bed, noted() as note:
         for side, variant in zip("ab", variants, strict=True):
             with bed.in_effect(variant) as effect:
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
                 typer.echo(f"{side} {variant}: {shown}", err=True)
         found = []
-        for each in measured(bed, variants, timing, lambda _: None):
+        for each in measured(bed, variants, timing, note):
             found.append(each)
             typer.echo(
                 f"round {len(found)}/{rounds}: a {each[0].rate / 1e6:.3f}, b {each[1].rate / 1e6:.3f} Mpps, "
@@ -80,6 +83,6 @@ def ab(
 def _rate(text: str) -> int | None:
     if text == "full":
         return None
-    if not text.isdecimal():
-        raise BadInput(f"rate '{text}': choose 'full', or packets a second as a number")
+    if not text.isdecimal() or int(text) < LOWEST_RATE:
+        raise BadInput(f"rate '{text}': choose 'full', or packets a second, {LOWEST_RATE} or more")
     return int(text)

@@ -40,7 +40,8 @@ def cost(
     doctor.require("capabilities", "BPF")
     found = measure(plans, core, rounds, lambda n: typer.echo(f"round {n}/{rounds}", err=True) if n else None)
     if as_json:
-        typer.echo(json.dumps([asdict(each) for each in found], indent=2))
+        rows = [{"named": name, **asdict(each)} for name, each in zip(names, found, strict=True)]
+        typer.echo(json.dumps(rows, indent=2))
         return
     width = max(len(name) for name in names)
     typer.echo(f"{'ns a packet':{width}}  " + "  ".join(f"{part:>20}" for part in PARTS))

@@ -45,7 +45,12 @@ def demo(
         raise BadInput(f"seconds {seconds:g} is out of range: choose from above 0 to 60")
     if redraw is not None:
         directory, kept = redraw, load(redraw)
-        first.draw(kept, redraw)
+        try:
+            first.draw(kept, redraw)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"'{redraw}' holds no run of this experiment ({error}): name one that does"
+            ) from None
     else:
         doctor.require("capabilities", "BPF")
         directory = out or Path("results") / time.strftime("demo-%Y%m%d-%H%M%S")

@@ -8,6 +8,7 @@ from typing import Any
 from bench import plots, table
 from bench.ab import compared, unequal
 from bench.bed import Bed
+from bench.progress import noted
 from bench.results import Loaded, Results, load
 from bench.rounds import Timing, rounds
 from bench.run import Sample
@@ -44,11 +45,14 @@ def conduct(directory: Path, timing: Timing, traffic: Traffic, say: Say) -> Load
     variants = [Variant.parse(text) for text in VARIANTS]
     about = {"variants": VARIANTS, "baseline": BASELINE, "rounds": timing.rounds, "seconds": timing.seconds}
     sent = {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch, "rate": traffic.rate}
-    with Bed(variants, traffic) as bed:  # first: what can't be made leaves no directory that is in the way
+    with (
+        Bed(variants, traffic) as bed,
+        noted() as note,
+    ):  # first: what can't be made leaves no directory that is in the way
         results = Results(directory)
         results.describe({**about, "seed": timing.seed, "traffic": sent})
         results.fingerprint("before")
-        for number, samples in enumerate(rounds(bed, variants, timing, lambda _: None), 1):
+        for number, samples in enumerate(rounds(bed, variants, timing, note), 1):
             for sample in samples:
                 results.add(sample.as_dict())
             shown = ", ".join(f"{sample.rate / 1e6:.2f}" for sample in samples)

@@ -1,15 +1,13 @@
 """Interleaved rounds: each variant once a round, in seeded random order, after one that does not count."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.bed import Bed
+from bench.progress import Note
 from bench.run import Sample, run
 from bench.variant import Variant
-
-Note = Callable[[str], None]
-"""Told, in a short line, what is being done."""
 
 
 @dataclass(frozen=True)

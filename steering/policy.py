@@ -40,7 +40,7 @@ class Policy:
     drowns: str
     """When it is not."""
     needs_time: bool = False
-    """Whether ``packet->now`` is read for every packet: 20 to 40 ns."""
+    """Whether ``packet->now`` is read for every packet, which costs a clock."""
     name: str = ""
     folder: Path = field(default=Path())
 

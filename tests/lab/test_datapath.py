@@ -123,7 +123,7 @@ def test_detaching_delivers_what_was_taken(overlay: Lab, units: Units) -> None:
                 wire.send(64)
                 wait_for(lambda: datapath.totals().steer["seen"] == 64, "the NIC")
                 # The worker may still have them when the block ends.
-            assert sink.delivered == 64 * turn
+            wait_for(lambda: sink.delivered == 64 * turn, lambda: f"{64 * turn}: {sink.counts()}")  # noqa: B023
 
 
 def test_after_detaching_the_stock_stack_delivers(overlay: Lab, units: Units) -> None:

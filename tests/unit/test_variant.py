@@ -75,6 +75,8 @@ def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> No
         (("none", "local:mask=8000000000000000"), "core 63 is not to be used here: choose from"),
         (("none", "none", "--core", "4096"), "core 4096 is not to be used here: choose from"),
         (("none", "none", "--rate", "fast"), "rate 'fast': choose 'full', or packets a second"),
+        (("none", "none", "--rate", "99"), "rate '99': choose 'full', or packets a second, 100 or more"),
+        (("none", "none", "--seed", "-1"), "--seed"),
         (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 1400"),
         (("none", "none", "--rounds", "0"), "rounds 0"),
         (("none", "none", "--seconds", "0"), "seconds 0"),

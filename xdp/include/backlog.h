@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
  * How many packets wait for a worker, and which worker has the fewest.
- * Contract: pure; a look costs, of each worker, a cache line that its core has just written (some 50 to
- * 100 ns), so look once a cell and not once a packet.
+ * Contract: pure; a look costs, of each worker, a cache line that its core has just written, so look once a cell and not once a packet.
  */
 #ifndef OVERSPRAY_BACKLOG_H
 #define OVERSPRAY_BACKLOG_H

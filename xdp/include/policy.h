@@ -24,7 +24,7 @@
 
 /* What a policy may know of the packet. */
 struct packet {
-	__u64 now;      /* ns, monotonic; 0 unless the Python half says `time`: it costs 20 to 40 ns */
+	__u64 now;      /* ns, monotonic; 0 unless the Python half says `needs_time` */
 	__u32 hash;     /* of the inner 5-tuple */
 	__u32 flow;     /* index of the flow's state */
 	__u16 length;   /* of the inner frame, bytes */
