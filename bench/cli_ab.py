@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bench.lab_plan import Plan
-from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+from bench.traffic import ARRIVALS, LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
 from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
@@ -26,7 +26,12 @@ def ab(
         int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
     ] = Traffic.payload,
     flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
+    shares: Annotated[str, typer.Option(help="Each flow's share, such as 90,5,5, in place of --flows.")] = "",
     rate: Annotated[str, typer.Option(help="Packets a second, or full: as fast as they go.")] = "full",
+    arrivals: Annotated[str, typer.Option(help=f"How they come at that rate: {ARRIVALS}.")] = "constant",
+    moderation: Annotated[
+        int, typer.Option(help="µs that the NIC waits for a batch to fill; 0: a batch arrives as one.")
+    ] = 0,
     batch: Annotated[
         int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
     ] = Traffic.batch,
@@ -52,7 +57,16 @@ def ab(
     from bench.variant import Variant
 
     variants = [Variant.parse(a), Variant.parse(b)]
-    traffic = Traffic(payload, flows, batch, rate=_rate(rate))
+    parts = _shares(shares)
+    traffic = Traffic(
+        payload,
+        len(parts) or flows,
+        batch,
+        rate=_rate(rate),
+        arrivals=arrivals,
+        moderation=moderation,
+        shares=parts,
+    )
 
     import json
 
@@ -76,12 +90,19 @@ def ab(
                 f"{each[1].rate / each[0].rate:.2f} times",
                 err=True,
             )
-    result = report([one for one, _ in found], [two for _, two in found], seed)
+    result = report([one for one, _ in found], [two for _, two in found], seed, traffic)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
     for line in lines(result):
         typer.echo(line)
+
+
+def _shares(text: str) -> tuple[int, ...]:
+    parts = text.split(",") if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise BadInput(f"shares '{text}': write whole numbers with commas between, such as 90,5,5")
+    return tuple(map(int, parts))
 
 
 def _rate(text: str) -> int | None:

@@ -78,6 +78,13 @@ def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> No
         (("none", "none", "--rate", "99"), "rate '99': choose 'full', or packets a second, 100 or more"),
         (("none", "none", "--seed", "-1"), "--seed"),
         (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 3350"),
+        (
+            ("none", "none", "--arrivals", "poisson"),
+            "arrivals 'poisson' at full rate means nothing: give a rate",
+        ),
+        (("none", "none", "--shares", "1,x"), "shares '1,x': write whole numbers with commas between"),
+        (("none", "none", "--payload", "1473"), "payload 1473 does not fit"),
+        (("none", "none", "--mtu", "575"), "mtu 575 is out of range: choose from 576 to 9000"),
         (("none", "none", "--rounds", "0"), "rounds 0"),
         (("none", "none", "--seconds", "0"), "seconds 0"),
         (("flannel/none", "none", "--containers", "81"), "81 containers: choose from 1 to 80"),
