@@ -12,6 +12,8 @@ from steering.spec import Spec
 DEFAULT_CASE = "docker"
 FORM = "[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]"
 
+_ROWS = {"udp-forward": "UDP forwarding", "defer": "NAPI deferral", "threaded": "threaded NAPI"}
+"""What coalescing asks of the kernel, as rows of the doctor."""
 # A path (`@…/…`) or a value is not taken for a case: those start with '@' or hold a ':'.
 _CASE = re.compile(r"([^/@:+]*)/(.*)", re.S)
 
@@ -34,9 +36,10 @@ class Variant:
         steering, *coalescing = rest.split("+")
         if not steering or not all(coalescing):
             raise BadInput(f"'{text}' is no variant: write {FORM}")
-        if len(set(coalescing)) < len(coalescing):
+        specs = tuple(map(Spec.parse, coalescing))
+        if len({spec.name for spec in specs}) < len(specs):
             raise BadInput(f"'{text}' names a coalescing twice")
-        return cls(case, Spec.parse(steering), tuple(map(Spec.parse, coalescing)))
+        return cls(case, Spec.parse(steering), specs)
 
     @property
     def is_stock(self) -> bool:
@@ -51,10 +54,12 @@ class Variant:
     @property
     def needs(self) -> tuple[str, ...]:
         """What the doctor must find for it, beside what the wire needs."""
+        rows = [_ROWS[spec.name] for spec in self.coalescing if spec.name in _ROWS]
         if self.is_stock:
-            return () if self.steering.name == "none" else ("RPS",)
+            kind = self.steering.name.partition("-")[0]
+            return (*((kind.upper(),) if kind != "none" else ()), *rows)
         delivered = () if self.steering.args.get("deliver") == plan.Delivery.VETH else ("tc links",)
-        return ("cpumap programs", *delivered)
+        return ("cpumap programs", *delivered, *rows)
 
     def check(self, nic_core: int) -> None:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
