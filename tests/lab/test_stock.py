@@ -1,23 +1,18 @@
 """Stock settings on a lab's devices: in effect as asked for, and put back exactly as they were found."""
 
-import fcntl
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from commands import DYING_WITH_US, ROOT
-from ground import NIC_CORE, WORKER_CORE, passing
+from devices import FEATURES, OFF, ROOM, queues, state
+from ground import NIC_CORE, WORKER_CORE
 from pyroute2 import IPRoute
 
 from bench.lab import Lab
-from bench.sink import Sink
-from bench.traffic import Traffic
-from bench.wire import Wire
-from steering import cores, napi, netns, stock, sysfs
+from steering import cores, netns, stock
 from steering.errors import OversprayError
 from steering.settings import (
     Attribute,
@@ -31,48 +26,10 @@ from steering.settings import (
     Threaded,
 )
 from steering.spec import Spec
-from steering.target import Place, Target
+from steering.target import Place
 from steering.undo import Changes, put_back_leftovers
-from steering.waiting import wait_for
 
-ROOM = Sysctl("net/core/somaxconn")
-"""A sysctl of each namespace, which nothing here depends on."""
 MASK, FIRST = f"{1 << WORKER_CORE:x}", f"{1 << NIC_CORE:x}"
-FEATURES = ("rx-gro", "rx-gro-list", "rx-udp-gro-forwarding")
-DEVICES = ("nic0", "vxlan0", "eth0")
-OFF = {
-    **{f"{device} {file}": "0" for device in DEVICES for file in ("rps_cpus", "rps_flow_cnt")},
-    **{f"nic0 {name}": "off" for name in FEATURES},
-    **{f"nic0 {name}": "0" for name in ("threaded", "gro_flush_timeout", "napi_defer_hard_irqs")},
-}
-N = 1024
-
-
-def state(target: Target) -> dict[str, str]:
-    """All that stock settings could change, raw: each queue by itself, each sysctl as its file has it."""
-    assert target.tunnel
-    found: dict[str, str] = {}
-    for place in (target.nic, target.tunnel.place, *(endpoint.own for endpoint in target.endpoints)):
-        with netns.entered(place.ns):
-            for name in (*FEATURES, "tx-checksum-ip-generic", "tx-tcp-segmentation"):
-                found[f"{place} {name}"] = Feature(place.device, name).read()
-            for path in (ROOM.path, *sorted(Path("/proc/sys/net/bridge").glob("*"))):
-                found[f"{place.ns} {path}"] = path.read_text()
-            with sysfs.opened() as root:
-                files = [
-                    f"queues/rx-{queue}/rps_{file}"
-                    for queue in range(queues(place))
-                    for file in ("cpus", "flow_cnt")
-                ]
-                for file in (*files, "threaded", "gro_flush_timeout", "napi_defer_hard_irqs"):
-                    found[f"{place} {file}"] = sysfs.read(root, f"class/net/{place.device}/{file}")
-    return found
-
-
-def queues(place: Place) -> int:
-    with netns.entered(place.ns), IPRoute() as ip:
-        [link] = ip.get_links(netns.index(place.device))
-        return int(link.get("num_rx_queues"))
 
 
 def differences(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
@@ -311,104 +268,3 @@ def test_without_a_tunnel_only_the_nic_is_set(lab: Lab, tmp_path: Path) -> None:
         now = stock.effective(lab.target)
         assert (now["nic0 rps_cpus"], now["nic0 rx-gro"]) == (MASK, "on")
     assert stock.effective(lab.target) == found
-
-
-def received(place: Place) -> int:
-    with netns.entered(place.ns), IPRoute() as ip:
-        [link] = ip.get_links(netns.index(place.device))
-        return int(link.get("stats64")["rx_packets"])
-
-
-@contextmanager
-def flowing(lab: Lab) -> Iterator[tuple[Sink, Wire]]:
-    """Wire and sink of a lab, under a program without which nothing polls the NIC."""
-    with passing(lab), Sink(lab) as sink, Wire(lab, Traffic(), NIC_CORE) as wire:
-        yield sink, wire
-
-
-@contextmanager
-def applied(lab: Lab, text: str, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What is in effect until the block ends; then everything is as it was found."""
-    steering, *more = map(Spec.parse, text.split("+"))
-    before = state(lab.target)
-    with Changes(tmp_path) as changes:
-        stock.apply(lab.target, steering, more, NIC_CORE, changes)
-        yield stock.effective(lab.target)
-    assert state(lab.target) == before
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.needs("RPS", "UDP forwarding")
-def test_packets_go_to_the_core_that_was_asked_for(overlay: Lab, tmp_path: Path) -> None:
-    """All of them, where the mask is of one core; and each for itself, also those merged on their way."""
-    [own, _] = (endpoint.own for endpoint in overlay.target.endpoints)
-    with flowing(overlay) as (sink, wire):
-        for text, core, most in (
-            ("none+gro", NIC_CORE, N),
-            (f"rps-veth:mask={MASK}", WORKER_CORE, N),
-            (f"rps:mask={MASK},vxlan={FIRST},veth={MASK}", WORKER_CORE, N),
-            (f"rps-vxlan:mask={MASK},veth={FIRST}", NIC_CORE, N),
-            ("none+udp-forward", NIC_CORE, N // 2),  # a window is one burst: nearly all of it is one packet
-            (f"rps-veth:mask={MASK}+udp-forward", WORKER_CORE, N // 2),
-        ):
-            with applied(overlay, text, tmp_path):
-                before = received(own)
-                sink.begin(1)
-                wire.send_windowed(N, lambda: sink.delivered)
-                assert sink.by_core() == {core: N}, text
-                assert sink.counts()["bytes"] == N * Traffic.payload
-                assert sink.order().reordered == 0
-                packets = received(own) - before
-                assert packets == N if most == N else 0 < packets <= most, text
-
-
-@pytest.mark.needs("threaded NAPI")
-def test_threads_poll_the_nic_on_the_cores_they_are_given(flannel: Lab, tmp_path: Path) -> None:
-    nic = flannel.target.nic
-    with flowing(flannel) as (sink, wire):
-        with applied(flannel, f"none+threaded:mask={MASK}", tmp_path) as shown:
-            assert (shown["nic0 threaded"], shown["nic0 napi_cores"]) == ("1", MASK)
-            with netns.entered(nic.ns):
-                threads = napi.threads(nic.device)
-            assert len(threads) == queues(nic)
-            for thread in threads:
-                assert Path(f"/proc/{thread}/comm").read_text().startswith("napi/nic0-")
-                assert os.sched_getaffinity(thread) == {WORKER_CORE}
-            wire.send_windowed(N, lambda: sink.delivered)
-            assert sink.by_core() == {WORKER_CORE: N}
-        with netns.entered(nic.ns):
-            assert napi.threads(nic.device) == []
-        wire.send_windowed(N, lambda: sink.delivered)
-        assert sink.by_core() == {WORKER_CORE: N, NIC_CORE: N}
-
-
-@pytest.mark.needs("NAPI deferral")
-def test_a_deferred_poll_waits_for_its_timer(flannel: Lab, tmp_path: Path) -> None:
-    """After a poll the NIC is polled by the timer alone: what comes meanwhile waits, and is not lost."""
-    with flowing(flannel) as (sink, wire), applied(flannel, "none+defer:usecs=100000,irqs=2", tmp_path):
-
-        def waits() -> bool:
-            wire.send_windowed(8, lambda: sink.delivered)
-            wire.send(8)
-            waiting = wire.sent - sink.delivered
-            wait_for(lambda: sink.delivered == wire.sent, "the timer")
-            return waiting == 8
-
-        wait_for(waits, "a poll to be put off")
-
-
-@pytest.mark.needs("RFS")
-def test_rfs_has_its_tables_and_the_machines_is_put_back(overlay: Lab, tmp_path: Path) -> None:
-    """That packets follow a reader takes one: here it is the settings."""
-    entries = Sysctl("net/core/rps_sock_flow_entries")
-    with Path("/run/overspray/rfs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the whole machine's: another test run may want it, too
-        found = entries.read()
-        with applied(overlay, f"rfs-vxlan:mask={MASK}", tmp_path) as shown:
-            assert entries.read() == shown["rps_sock_flow_entries"] == "32768"
-        assert entries.read() == found
-    assert {name: shown[name] for name in OFF} == {
-        **OFF,
-        "vxlan0 rps_cpus": MASK,
-        "vxlan0 rps_flow_cnt": "4096",
-    }
