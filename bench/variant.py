@@ -1,7 +1,7 @@
 """What is compared: ``[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]``, the same text everywhere."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from bench.lab_plan import CASES
@@ -10,6 +10,8 @@ from steering.errors import BadInput, unknown
 from steering.spec import Spec
 
 DEFAULT_CASE = "docker"
+STOCK_BEST = "stock-best"
+"""In place of a steering: what a saved sweep found best (`bench.best_file`)."""
 FORM = "[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]"
 
 _ROWS = {"udp-forward": "UDP forwarding", "defer": "NAPI deferral", "threaded": "threaded NAPI"}
@@ -19,12 +21,24 @@ _CASE = re.compile(r"([^/@:+]*)/(.*)", re.S)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The sweep that a variant is from."""
+
+    text: str
+    """How it was named."""
+    file: str
+    warnings: tuple[str, ...] = ()
+    """Why it may not be the best here."""
+
+
+@dataclass(frozen=True)
 class Variant:
     """A receive path with its steering and coalescing; without coalescing GRO is off at the NIC."""
 
     case: str
     steering: Spec
     coalescing: tuple[Spec, ...] = ()
+    origin: Origin | None = field(default=None, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -63,6 +77,8 @@ class Variant:
 
     def check(self, nic_core: int) -> None:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
+        if self.steering.name == STOCK_BEST:
+            raise BadInput(f"'{self}' is not looked up here: name the variant that it stands for")
         has_tunnel = self.case != "native"
         stock.check(self.stock_steering, self.coalescing, nic_core, has_tunnel=has_tunnel)
         if self.is_stock:
