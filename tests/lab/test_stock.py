@@ -155,6 +155,7 @@ with Program(returning(bpf.XDP_PASS), Kind.XDP) as program, Changes(Path(folder)
     changes.set(ns, NapiCores("nic0"), mask)
     changes.set(ns, Attribute("nic0", "gro_flush_timeout"), "20000")
     changes.set(ns, RpsFlows("nic0"), "64")
+    changes.set(netns.OWN, Sysctl("net/core/rps_sock_flow_entries"), "4096")
     changes.set(ns, Sysctl("net/core/somaxconn"), "77")
     changes.set(ns, RpsMask("nic0"), mask)
     changes.set(ns, Feature("nic0", "rx-gro"), gro)
@@ -163,22 +164,23 @@ with Program(returning(bpf.XDP_PASS), Kind.XDP) as program, Changes(Path(folder)
 """
 
 
-def test_what_a_killed_process_left_is_put_back(overlay: Lab, tmp_path: Path) -> None:
-    target, before = overlay.target, state(overlay.target)
+def test_what_a_killed_process_left_is_put_back(overlay: Lab, tmp_path: Path, sockets_known: Setting) -> None:
+    target, before, known = overlay.target, state(overlay.target), sockets_known.read()
     ns, gro = target.nic.ns, opposite(target.nic, "rx-gro")
     run = [*DYING_WITH_US, sys.executable, "-c", VICTIM, ns, str(tmp_path), MASK, gro]
     with subprocess.Popen(run, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "changed\n"
         changed = state(target)
-        assert len(differences(before, changed)) >= 3
+        assert len(differences(before, changed)) >= 3 and sockets_known.read() == "4096" != known
         assert put_back_leftovers(tmp_path) == [], "it lives"
         assert state(target) == changed
         process.kill()
     done = put_back_leftovers(tmp_path)  # the threads are gone with the program, and their cores with them
     assert [line.partition(" in ")[0].removesuffix(" of nic0") for line in done] == [
-        *("rx-gro", "rps_cpus", str(ROOM), "rps_flow_cnt", "gro_flush_timeout", "threaded"),
+        *("rx-gro", "rps_cpus", str(ROOM), str(sockets_known)),
+        *("rps_flow_cnt", "gro_flush_timeout", "threaded"),
     ]
-    assert state(target) == before
+    assert state(target) == before and sockets_known.read() == known
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,5 @@
 """Stock settings under traffic: which core gets the packets, what is merged, who polls; and all put back."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
 from steering import napi, netns, stock
-from steering.settings import Sysctl
+from steering.settings import Setting
 from steering.spec import Spec
 from steering.target import Place
 from steering.undo import Changes
@@ -111,15 +110,14 @@ def test_a_deferred_poll_waits_for_its_timer(flannel: Lab, tmp_path: Path) -> No
 
 
 @pytest.mark.needs("RFS")
-def test_rfs_has_its_tables_and_the_machines_is_put_back(overlay: Lab, tmp_path: Path) -> None:
+def test_rfs_has_its_tables_and_the_machines_is_put_back(
+    overlay: Lab, tmp_path: Path, sockets_known: Setting
+) -> None:
     """That packets follow a reader takes one: here it is the settings."""
-    entries = Sysctl("net/core/rps_sock_flow_entries")
-    with Path("/run/overspray/rfs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the whole machine's: another test run may want it, too
-        found = entries.read()
-        with applied(overlay, f"rfs-vxlan:mask={MASK}", tmp_path) as shown:
-            assert entries.read() == shown["rps_sock_flow_entries"] == "32768"
-        assert entries.read() == found
+    found = sockets_known.read()
+    with applied(overlay, f"rfs-vxlan:mask={MASK}", tmp_path) as shown:
+        assert sockets_known.read() == shown["rps_sock_flow_entries"] == "32768" != found
+    assert sockets_known.read() == found
     assert {name: shown[name] for name in OFF} == {
         **OFF,
         "vxlan0 rps_cpus": MASK,
