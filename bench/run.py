@@ -90,7 +90,6 @@ def measured(
     span, used = ended - begun, cost(first, last)
     drops = _drops(effect, wired, losses.by_stage(counted, lost.read()))
     share = used.wire_share
-    unmet = not (_met(bed, after[0] - before[0], span) or _overran(drops, offered))
     order = sink.order()
     return Sample(
         variant=str(variant),
