@@ -1,8 +1,10 @@
 """Stock settings under traffic: which core gets the packets, what is merged, who polls; and all put back."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ from devices import OFF, queues, state
 from ground import NIC_CORE, WORKER_CORE, passing
 from pyroute2 import IPRoute
 
+from bench.frame import FIRST_PORT, SINK_PORT
 from bench.lab import Lab
 from bench.sink import Sink
 from bench.traffic import Traffic
-from bench.wire import Wire
+from bench.wire import Wire, on_core
 from steering import napi, netns, stock
 from steering.settings import Setting
 from steering.spec import Spec
@@ -22,6 +25,7 @@ from steering.undo import Changes
 from steering.waiting import wait_for
 
 MASK, FIRST = f"{1 << WORKER_CORE:x}", f"{1 << NIC_CORE:x}"
+BOTH = f"{1 << NIC_CORE | 1 << WORKER_CORE:x}"
 N = 1024
 
 
@@ -109,17 +113,33 @@ def test_a_deferred_poll_waits_for_its_timer(flannel: Lab, tmp_path: Path) -> No
         wait_for(waits, "a poll to be put off")
 
 
+SO_INCOMING_CPU = 49
+"""The core on which a connected socket's last packet came, socket(7)."""
+
+
 @pytest.mark.needs("RFS")
-def test_rfs_has_its_tables_and_the_machines_is_put_back(
-    overlay: Lab, tmp_path: Path, sockets_known: Setting
-) -> None:
-    """That packets follow a reader takes one: here it is the settings."""
-    found = sockets_known.read()
-    with applied(overlay, f"rfs-vxlan:mask={MASK}", tmp_path) as shown:
-        assert sockets_known.read() == shown["rps_sock_flow_entries"] == "32768" != found
-    assert sockets_known.read() == found
-    assert {name: shown[name] for name in OFF} == {
-        **OFF,
-        "vxlan0 rps_cpus": MASK,
-        "vxlan0 rps_flow_cnt": "4096",
-    }
+def test_with_rfs_packets_follow_their_reader(overlay: Lab, tmp_path: Path, sockets_known: Setting) -> None:
+    """From each core to the other, which a hash alone never does; the machine's table is as it was, after."""
+    found, plan = sockets_known.read(), overlay.plan
+    ns, address = overlay.sinks[0]
+    with netns.entered(ns):
+        reader = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with reader, passing(overlay), Wire(overlay, Traffic(), NIC_CORE) as wire:
+        reader.settimeout(20)
+        reader.bind((address, SINK_PORT))
+        reader.connect((plan.peer_ip, FIRST_PORT))  # of others the kernel remembers no reader
+
+        def came_to(core: int) -> bool:
+            wire.send(1)
+            with on_core(core):
+                reader.recv(2048)
+            return reader.getsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU) == core
+
+        for name, device in (("rfs", "nic0"), ("rfs-vxlan", "vxlan0"), ("rfs-veth", "eth0")):
+            with applied(overlay, f"{name}:mask={BOTH}", tmp_path) as shown:
+                assert sockets_known.read() == shown["rps_sock_flow_entries"] == "32768" != found
+                tables = {f"{device} rps_cpus": BOTH, f"{device} rps_flow_cnt": "4096"}
+                assert {entry: shown[entry] for entry in OFF} == {**OFF, **tables}
+                for core in (NIC_CORE, WORKER_CORE, NIC_CORE):
+                    wait_for(partial(came_to, core), f"packets to follow their reader to core {core}")
+            assert sockets_known.read() == found
