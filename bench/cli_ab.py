@@ -38,7 +38,7 @@ def ab(
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
-    A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING]; the case is docker when left out.
+    A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]; the case is docker when left out.
     Cases: native, flannel, docker. Stock steering: none; rps, rps-vxlan, rps-veth[:mask=HEX] at the NIC, the
     tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those behind; rfs, rfs-vxlan, rfs-veth, to the
     reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray stock-best' has found.

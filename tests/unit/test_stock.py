@@ -1,7 +1,11 @@
 """Stock settings: what is refused, and what the rest comes to, before any device is looked at."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from bench import cli_ab
 from steering import cores
 from steering.errors import BadInput
 from steering.spec import Spec
@@ -137,6 +141,14 @@ def test_without_a_tunnel_there_is_nothing_behind_it() -> None:
             check(Spec.parse(text), [], 0, False)
     for text in ("none", "rps", "rfs", "rps:netfilter=0"):
         check(Spec.parse(text), [], 0, False)
+
+
+def test_help_and_docs_list_each() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/measuring.md").read_text()
+    for name, stock in (*STEERING.items(), *COALESCING.items()):
+        assert re.search(rf"\b{name}\b", cli_ab.ab.__doc__ or ""), name
+        assert re.search(rf"`\+?{name}`", page), name
+        assert all(f"`{knob}`" in page or f"`{knob}=" in page for knob in stock.knobs), name
 
 
 def test_each_says_what_it_is() -> None:
