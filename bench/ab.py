@@ -110,7 +110,9 @@ def lines(found: dict[str, Any]) -> list[str]:
     head = (
         f"{found['b']} is {ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] times {found['a']}"
     )
-    text = [f"{head}: {found['verdict']}, {len(found['rounds'])} rounds", ""]
+    text = [f"{head}: {found['verdict']}, {len(found['rounds'])} rounds"]
+    text += [f"{side} is {one['text']} of {one['file']}" for side, one in found.get("named", {}).items()]
+    text.append("")
     table = [["", "a", "b"], *([name, show(rows["a"]), show(rows["b"])] for name, show in _SHOWN.items())]
     widths = [max(len(row[at]) for row in table) for at in range(3)]
     text += [f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in table]

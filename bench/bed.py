@@ -87,14 +87,16 @@ class Bed(Closing):
         """Until the block ends; then everything is as it was found."""
         case = self._cases[variant.case]
         target = case.lab.target
-        with Changes() as changes, ExitStack() as stack:
-            stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
+        with ExitStack() as stack:
             datapath = None
             if variant.is_stock:
                 stack.enter_context(self._nic.attached(case.lab))
             else:
                 planned = plan.read(variant.steering, self.nic_core)
                 datapath = stack.enter_context(Datapath(target, planned, self._units))
+            # After the program, without which nothing polls a veth: threads that do have their cores set.
+            changes = stack.enter_context(Changes())
+            stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
             yield Effect(case, stock.effective(target), datapath, self._nic)
 
     def close(self) -> None:

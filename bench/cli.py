@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import steering.cli
-from bench import cli_ab, cli_cost, cli_demo, cli_lab, cli_profile, cli_wire
+from bench import cli_ab, cli_best, cli_cost, cli_demo, cli_lab, cli_profile, cli_wire
 from steering.errors import OversprayError
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -29,6 +29,7 @@ def build() -> typer.Typer:
     cli_lab.register(app)
     cli_wire.register(app)
     cli_ab.register(app)
+    cli_best.register(app)
     cli_cost.register(app)
     cli_profile.register(app)
     cli_demo.register(app)

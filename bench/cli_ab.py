@@ -47,13 +47,17 @@ def ab(
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
-    A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING]; the case is docker when left out.
-    Cases: native, linux, flannel, docker. Stock steering: none, rps[:mask=HEX], rps-vxlan[:mask=HEX],
-    each with netfilter=1 if wanted. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
-    backlog, or @FOLDER of one's own. Coalescing: gro, gro-list.
+    A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]; the case is docker when left out.
+    Cases: native, linux, flannel, docker. Stock steering: none; rps, rps-vxlan, rps-veth[:mask=HEX] at the
+    NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those behind; rfs, rfs-vxlan,
+    rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray
+    stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell, backlog, or
+    @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward; defer[:usecs=N,irqs=N];
+    threaded[:mask=HEX].
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
+    from bench.best_file import add_origins, resolved
     from bench.variant import Variant
 
     variants = [Variant.parse(a), Variant.parse(b)]
@@ -67,6 +71,7 @@ def ab(
         moderation=moderation,
         shares=parts,
     )
+    variants = resolved(variants, traffic, core, lambda text: typer.echo(text, err=True))
 
     import json
 
@@ -91,6 +96,7 @@ def ab(
                 err=True,
             )
     result = report([one for one, _ in found], [two for _, two in found], seed, traffic)
+    add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return

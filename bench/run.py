@@ -1,7 +1,7 @@
 """One run: a variant in effect, the wire running, and what came of it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -114,7 +114,8 @@ def measured(
         cores={str(core): kinds for core, kinds in used.cores.items()},
         per_packet=used.per_packet(after[1] - before[1]),
         wire_share=share,
-        limited=share > WIRE_LIMIT and not _met(bed, after[0] - before[0], span),
+        limited=share > WIRE_LIMIT
+        and not (_met(bed, after[0] - before[0], span) or _overran(drops, offered)),
         settings=effect.settings,
         invalid=invalid,
     )
@@ -124,6 +125,11 @@ def _met(bed: Bed, offered: int, span: float) -> bool:
     """Whether the wire kept to the rate that was asked for: then it was no limit."""
     rate = bed.traffic.rate
     return rate is not None and offered >= 0.99 * rate * span
+
+
+def _overran(drops: Mapping[str, Mapping[str, int]], offered: int) -> bool:
+    """Whether the NIC's ring was full: a receiver on another core (threads) was slower than the wire."""
+    return drops.get("wire", {}).get("drop_ring", 0) > offered // 100
 
 
 def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ Others use the machine too: what is global is asserted to grow by at least what 
 import os
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,27 @@ def test_a_thread_that_nobody_watches_is_another(observer: Observer) -> None:
     with spinning(None):
         after = until(observer, before, "other")
     assert grown(before, after, "wire") == 0
+    check(before, after)
+
+
+def test_a_thread_that_polls_a_device_is_a_softirq(observer: Observer) -> None:
+    """All of its time, as the scheduler counts it; threads of that kind are known by their name."""
+    used: list[int] = []
+
+    def poll() -> None:
+        os.sched_setaffinity(0, {CORE})
+        Path("/proc/thread-self/comm").write_text("napi/test-1")
+        begun = time.thread_time_ns()
+        while time.thread_time_ns() - begun < 20_000_000:
+            pass
+        used.append(time.thread_time_ns() - begun)
+
+    before = observer.read()
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    thread.join()
+    after = observer.read()
+    assert grown(before, after, "softirq") >= used[0] > 0
     check(before, after)
 
 

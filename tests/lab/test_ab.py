@@ -49,6 +49,9 @@ def test_its_report_is_whole() -> None:
 
 
 RUNS = (
+    "flannel/rps-veth+udp-forward",
+    "docker/none+threaded+defer",
+    "flannel/local+threaded",
     "native/none",
     "flannel/rps:mask=1",
     "flannel/rps-vxlan+gro",
@@ -68,7 +71,9 @@ def test_every_run_accounts_for_every_packet() -> None:
         assert sample.delivered <= sample.offered
         assert sample.bytes == 64 * sample.delivered
         if not variant.is_stock:
-            lost = sum(sum(names.values()) for names in sample.drops.values())
+            # What the NIC's ring could not take is the wire's loss; its devices count it once more.
+            stages = [names for stage, names in sample.drops.items() if stage != "device"]
+            lost = sum(sum(names.values()) for names in stages)
             assert sample.offered == sample.delivered + lost, variant
         for kinds in sample.cores.values():
             assert sum(kinds.values()) == pytest.approx(1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.ab import compared, is_limited, lines, report
-from bench.run import Sample
+from bench.run import Sample, _overran
 
 A = Sample(
     variant="flannel/none",
@@ -83,3 +83,15 @@ def test_other_work_on_the_machine_is_said() -> None:
     assert found.verdict == "better"
     assert found.warnings == ("other work took 40% of core 0 from flannel/none: measure again in quiet",)
     assert compared(series(A), series(B)).warnings == ()
+
+
+def test_a_full_ring_tells_that_the_receiver_was_slower_than_the_wire() -> None:
+    assert not _overran({}, 1000)
+    assert not _overran({"wire": {"drop_ring": 10}}, 1000)
+    assert _overran({"wire": {"drop_ring": 11}}, 1000)
+
+
+def test_who_was_named_by_a_sweep_is_told() -> None:
+    found = report(series(A), series(B))
+    found["named"] = {"a": {"text": "flannel/stock-best", "file": "some.json"}}
+    assert "a is flannel/stock-best of some.json" in lines(found)
