@@ -78,6 +78,11 @@ class Bed(Closing):
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
             self._open = stack.pop_all()
 
+    @property
+    def labs(self) -> list[Lab]:
+        """One for each case."""
+        return [case.lab for case in self._cases.values()]
+
     @contextmanager
     def in_effect(self, variant: Variant) -> Iterator[Effect]:
         """Until the block ends; then everything is as it was found."""

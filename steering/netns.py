@@ -91,6 +91,13 @@ def exists(name: str) -> bool:
         return False
 
 
+def inode(name: str) -> int:
+    """The number by which the kernel tells it from others; OversprayError where there is no such namespace."""
+    if not exists(name):
+        raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'")
+    return (RUN / name).stat().st_ino
+
+
 def index(device: str) -> int:
     """The ifindex of a device of the calling thread's namespace; OversprayError where there is none."""
     try:
