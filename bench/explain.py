@@ -89,10 +89,15 @@ class Explainer(Closing):
         """Observe no more. Closing twice is harmless."""
         self._open.close()
 
+    @property
+    def programs(self) -> dict[str, int]:
+        """Descriptors of the observers' programs, by what they see."""
+        return {"kfree_skb": self.freed.program, **({"end": self.ends.program} if self.ends else {})}
+
     def explain(self, variant: Variant, seconds: float) -> Explained:
         """Run a variant once; raises as :func:`bench.run.run`."""
-        before, ends = self.freed.read(), self._ends()
         with self._bed.in_effect(variant) as effect:
+            before, ends = self.freed.read(), self._ends()  # after what attaching frees
             sample = measured(self._bed, variant, effect, seconds, 0.0, 0)
 
             def found() -> Explained:

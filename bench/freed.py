@@ -78,7 +78,7 @@ class Freed(Closing):
         for key in table.keys(_FREED.itemsize):
             freed = np.frombuffer(key, _FREED)[0]
             reason = self._reasons.get(int(freed["reason"]), f"reason_{freed['reason']}")
-            place = self._symbols.of(int(freed["place"])).partition(".")[0]  # the compiler's parts of it
+            place = self._symbols.of(int(freed["place"]) - 1).partition(".")[0]  # the compiler's parts of it
             if reason not in _NO_LOSS and place != _OF_ANOTHER:
                 found[f"{place}.{reason}"] += int(table.get(np.dtype("<u8"), key).sum())
         return dict(found)
