@@ -98,6 +98,11 @@ class Bed(Closing):
                 datapath = stack.enter_context(Datapath(target, planned, self._units))
             yield Effect(case, stock.effective(target), datapath, self._passing)
 
+    def unwanted(self, variant: Variant) -> list[str]:
+        """Settings that are not as the variant, which is in effect, wants them: a kernel may change them."""
+        target = self._cases[variant.case].lab.target
+        return stock.differing(target, variant.stock_steering, variant.coalescing, self.nic_core)
+
     def close(self) -> None:
         """Take everything down. Closing twice is harmless."""
         self._open.close()

@@ -9,6 +9,7 @@ from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
 LONGEST_S = 60.0
+_EXPLAIN_S = 0.2
 LOWEST_RATE = 100
 """Packets a second: a run waits for a thousand of them."""
 
@@ -34,6 +35,9 @@ def ab(
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
     seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")] = 1,
+    explain: Annotated[
+        bool, typer.Option(help="At the end a short run of each, for losses by the kernel's reasons.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
@@ -54,6 +58,7 @@ def ab(
 
     from bench.ab import lines, report
     from bench.bed import Bed
+    from bench.explain import explained
     from bench.progress import noted
     from bench.rounds import Timing
     from bench.rounds import rounds as measured
@@ -72,12 +77,18 @@ def ab(
                 f"{each[1].rate / each[0].rate:.2f} times",
                 err=True,
             )
-    result = report([one for one, _ in found], [two for _, two in found], seed)
+        note("a run of each that tells reasons")
+        told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr) if explain else []
+    result = report([one for one, _ in found], [two for _, two in found], seed, told)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
     for line in lines(result):
         typer.echo(line)
+
+
+def _to_stderr(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _rate(text: str) -> int | None:

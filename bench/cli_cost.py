@@ -74,7 +74,9 @@ def _observers(text: str, core: int | None, as_json: bool) -> None:
     with Bed([variant], Traffic(), core) as bed:
         found = watching(bed, variant, _OBSERVED_S)
     if as_json:
-        typer.echo(json.dumps([{**asdict(each), "ns_a_packet": each.ns_a_packet} for each in found], indent=2))
+        typer.echo(
+            json.dumps([{**asdict(each), "ns_a_packet": each.ns_a_packet} for each in found], indent=2)
+        )
         return
     typer.echo(f"{variant}: what each observer adds")
     typer.echo(f"{'event':24}  {'events a packet':>15}  {'ns an event':>11}  {'ns a packet':>11}")

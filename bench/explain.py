@@ -1,11 +1,12 @@
-"""What became of a variant's packets: a short run of its own, under observers that would cost a rate too much.
+"""What became of a variant's packets: a short run of its own, under observers that cost more than a rate bears.
 
-After the rounds, not in them: at two million packets a second the sink's drops alone are as many events more.
+After the rounds, not in them: the sink's drops alone are an event more for every packet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from bench.bed import Bed
 from bench.freed import Freed
@@ -27,7 +28,7 @@ _BY_US = ("wire", "steer", "worker", "deliver")
 
 @dataclass(frozen=True)
 class Explained:
-    """Where one run's packets went; all of it is counted in that run, and its rates are nobody's to compare."""
+    """Where the packets of one run went, whose rates are nobody's to compare."""
 
     offered: int
     delivered: int
@@ -43,6 +44,10 @@ class Explained:
         """Offered, and neither delivered nor lost by name; below 0 where one was counted twice."""
         parts = [*self.freed.values(), *self.ours.values()]
         return self.offered - self.delivered - sum(sum(names.values()) for names in parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "unexplained": self.unexplained}
 
 
 class Ends(Closing):
@@ -117,3 +122,19 @@ class Explainer(Closing):
     def _ends(self) -> tuple[int, int]:
         counts = self.ends.counts() if self.ends else {}
         return counts.get("packets", 0), counts.get("segments", 0)
+
+
+def explained(
+    bed: Bed, variants: Iterable[Variant], seconds: float, say: Callable[[str], None]
+) -> list[Explained]:
+    """A run of each, or nothing where this kernel does not tell: ``say`` is told why then.
+
+    Raises as :func:`bench.run.run`.
+    """
+    try:
+        explainer = Explainer(bed)
+    except OversprayError as error:
+        say(f"losses are not explained: {error}")
+        return []
+    with explainer:
+        return [explainer.explain(variant, seconds) for variant in variants]

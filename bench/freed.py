@@ -1,7 +1,7 @@
 """Losses by the kernel's own reasons: packets that it freed unread in a lab, by function and reason.
 
-Exact where they are packets of the lab (xdp/freed.bpf.c), but at full rate each one that the sink's filter drops
-is such an event, too: so this is for runs whose rate is nobody's to compare (bench/explain.py).
+Each packet that the sink's filter drops is such an event, too, and looked at: so this is for runs whose rate
+is nobody's to compare (bench/explain.py).
 """
 
 import errno
@@ -60,7 +60,7 @@ class Freed(Closing):
             except bpf.BpfError as error:
                 if error.errno != errno.EINVAL:
                     raise
-                raise OversprayError("this kernel frees packets without a reason: boot 5.17 or later") from None
+                raise OversprayError("this kernel gives no drop reasons: boot 5.17 or later") from None
             self._open = stack.pop_all()
 
     def close(self) -> None:

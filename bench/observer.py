@@ -32,7 +32,7 @@ class Reading:
     since: dict[int, int]
     """That moment on each core, CLOCK_MONOTONIC ns: the interrupts that read are some µs apart."""
     events: dict[str, int]
-    """enum observe_counter (counters.h) by name, over all cores; without ``ipis`` where no event tells them."""
+    """enum observe_counter (counters.h) by name, over all cores; no ``ipis`` where no event tells them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Observer(Closing):
                 bpf.run_on_core(begin, core)
             for event in _EVENTS:
                 stack.enter_context(bpf.Tracepoint(self._program(event), event))
-            self._has_ipis = any([self._attach_ipi(stack, event) for event in _IPIS])
+            told = [self._attach_ipi(stack, event) for event in _IPIS]
+            self._has_ipis = any(told)
             self._open = stack.pop_all()
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def exists(name: str) -> bool:
 
 
 def inode(name: str) -> int:
-    """The number by which the kernel tells it from others; OversprayError where there is no such namespace."""
+    """The number by which the kernel tells it from others; OversprayError where there is none."""
     if not exists(name):
         raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'")
     return (RUN / name).stat().st_ino

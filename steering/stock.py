@@ -114,6 +114,19 @@ def apply(
         changes.set(ns, setting, value)
 
 
+def differing(target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int) -> list[str]:
+    """What is in effect and is not what these specs want, a line each: ``rx-gro of nic0 is on, not off``.
+
+    Raises as :func:`apply`.
+    """
+    wanted, found = check(steering, coalescing, nic_core, target.tunnel is not None), []
+    for ns, setting, value in _needed(target, wanted):
+        with netns.entered(ns):
+            if (now := setting.read()) != value:
+                found.append(f"{setting} is {now}, not {value}")
+    return found
+
+
 def effective(target: Target) -> dict[str, str]:
     """What is in effect, read back, such as ``{"nic0 rps_cpus": "2", "nic0 rx-gro": "on", …}``.
 
