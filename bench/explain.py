@@ -1,4 +1,4 @@
-"""What became of a variant's packets: a short run of its own, under observers that cost more than a rate bears.
+"""What became of a variant's packets: a short run of its own, under observers that cost too much for a rate.
 
 After the rounds, not in them: the sink's drops alone are an event more for every packet.
 """
