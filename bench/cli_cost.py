@@ -79,10 +79,10 @@ def _observers(text: str, core: int | None, as_json: bool) -> None:
         )
         return
     typer.echo(f"{variant}: what each observer adds")
-    typer.echo(f"{'event':24}  {'events a packet':>15}  {'ns an event':>11}  {'ns a packet':>11}")
+    typer.echo(f"{'event':26}  {'events a packet':>15}  {'ns an event':>11}  {'ns a packet':>11}")
     for each in found:
         ns = "-" if each.ns is None else f"{each.ns:.1f}"
         when = "" if each.every_run else "  only to explain losses"
-        typer.echo(f"{each.event:24}  {each.events:15.4f}  {ns:>11}  {each.ns_a_packet:11.2f}{when}")
+        typer.echo(f"{each.event:26}  {each.events:15.4f}  {ns:>11}  {each.ns_a_packet:11.2f}{when}")
     total = sum(each.ns_a_packet for each in found if each.every_run)
     typer.echo(f"in every run: {total:.1f} ns a delivered packet, on all cores together")

@@ -13,7 +13,7 @@ from bench.bed import Bed
 from bench.explain import Explainer
 from bench.frame import build
 from bench.lab_plan import Plan as LabPlan
-from bench.run import run
+from bench.run import measured
 from bench.statistics import Interval, interval
 from bench.variant import Variant
 from bench.wire import on_core
@@ -64,6 +64,7 @@ class Watching:
     """What one observer's program costs while a variant runs."""
 
     event: str
+    """``ours`` where it belongs to a policy, whose counts depend on it."""
     every_run: bool
     """Else it observes the runs that explain (bench/explain.py) alone."""
     events: float
@@ -84,13 +85,15 @@ def watching(bed: Bed, variant: Variant, seconds: float) -> list[Watching]:
     """
     with ExitStack() as stack:
         explainer = stack.enter_context(Explainer(bed))
+        effect = stack.enter_context(bed.in_effect(variant))
         nothing = stack.enter_context(bpf.Program(bpf.returning(0), Kind.RAW_TRACEPOINT, "nothing"))
         stack.enter_context(bpf.Tracepoint(nothing.fd, "kfree_skb"))  # the sink frees each packet
         stack.enter_context(bpf.Statistics())
-        always, rare = bed.observer.programs, explainer.programs
-        programs = {"nothing": nothing.fd, **always, **rare}
+        own = effect.datapath.unit.observers if effect.datapath else {}
+        always = bed.observer.programs | {f"{event}, ours": program for event, program in own.items()}
+        programs = {"nothing": nothing.fd, **always, **explainer.programs}
         before = {event: bpf.runs(program) for event, program in programs.items()}
-        sample = run(bed, variant, seconds, 0.0, 0)
+        sample = measured(bed, variant, effect, seconds, 0.0, 0)
         ran = {event: bpf.runs(program) - before[event] for event, program in programs.items()}
     empty = ran.pop("nothing")
     timing = empty.ns / max(1, empty.count)

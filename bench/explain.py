@@ -21,7 +21,7 @@ from steering.compile import Module
 from steering.errors import OversprayError
 from steering.waiting import wait_for
 
-_SETTLE_S = 1.0
+_SETTLE_S = 3.0
 _BY_US = ("wire", "steer", "worker", "deliver")
 """Stages whose losses are no packets of the kernel's yet: it gives no reasons for them."""
 
