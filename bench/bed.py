@@ -82,6 +82,11 @@ class Bed(Closing):
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
             self._open = stack.pop_all()
 
+    @property
+    def labs(self) -> list[Lab]:
+        """One for each case."""
+        return [case.lab for case in self._cases.values()]
+
     @contextmanager
     def in_effect(self, variant: Variant) -> Iterator[Effect]:
         """Until the block ends; then everything is as it was found."""
@@ -98,6 +103,11 @@ class Bed(Closing):
             changes = stack.enter_context(Changes())
             stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
             yield Effect(case, stock.effective(target), datapath, self._nic)
+
+    def unwanted(self, variant: Variant) -> list[str]:
+        """Settings that are not as the variant, which is in effect, wants them: a kernel may change them."""
+        target = self._cases[variant.case].lab.target
+        return stock.differing(target, variant.stock_steering, variant.coalescing, self.nic_core)
 
     def close(self) -> None:
         """Take everything down. Closing twice is harmless."""

@@ -10,6 +10,7 @@ from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
 LONGEST_S = 60.0
+_EXPLAIN_S = 0.2
 LOWEST_RATE = 100
 """Packets a second: a run waits for a thousand of them."""
 
@@ -43,6 +44,9 @@ def ab(
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
     seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")] = 1,
+    explain: Annotated[
+        bool, typer.Option(help="At the end a short run of each, for losses by the kernel's reasons.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
@@ -71,12 +75,13 @@ def ab(
         moderation=moderation,
         shares=parts,
     )
-    variants = resolved(variants, traffic, core, lambda text: typer.echo(text, err=True))
+    variants = resolved(variants, traffic, core, _to_stderr)
 
     import json
 
     from bench.ab import lines, report
     from bench.bed import Bed
+    from bench.explain import explained
     from bench.progress import noted
     from bench.rounds import Timing
     from bench.rounds import rounds as measured
@@ -95,7 +100,9 @@ def ab(
                 f"{each[1].rate / each[0].rate:.2f} times",
                 err=True,
             )
-    result = report([one for one, _ in found], [two for _, two in found], seed, traffic)
+        note("a run of each that tells reasons")
+        told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr) if explain else []
+    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, told)
     add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -109,6 +116,10 @@ def _shares(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts):
         raise BadInput(f"shares '{text}': write whole numbers with commas between, such as 90,5,5")
     return tuple(map(int, parts))
+
+
+def _to_stderr(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _rate(text: str) -> int | None:

@@ -185,6 +185,19 @@ def path_of(target: Target) -> Sequence[str]:
     return PATH[: 1 + (target.tunnel is not None) + bool(target.endpoints)]
 
 
+def differing(target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int) -> list[str]:
+    """What is in effect and is not what these specs want, a line each: ``rx-gro of nic0 is on, not off``.
+
+    Raises as :func:`apply`.
+    """
+    wanted, found = check(steering, coalescing, nic_core, path_of(target)), []
+    for ns, setting, value in _needed(target, wanted):
+        with netns.entered(ns):
+            if (now := setting.read()) != value:
+                found.append(f"{setting} is {now}, not {value}")
+    return found
+
+
 def effective(target: Target) -> dict[str, str]:
     """What is in effect, read back, such as ``{"nic0 rps_cpus": "2", "nic0 rx-gro": "on", …}``.
 
