@@ -86,20 +86,23 @@ class Lab:
 
 
 @contextmanager
-def lab(case: str = "native", containers: int = 1) -> Iterator[Lab]:
+def lab(case: str = "native", containers: int = 1, inner: int = 4, outer: int = 4) -> Iterator[Lab]:
     """A lab until the end of the block, the only one on this machine.
 
+    ``inner`` and ``outer`` are IP versions, as the plan's.
+
     Raises:
-        BadInput: no such case, or not so many containers.
+        BadInput: no such case or IP version, or not so many containers.
         OversprayError: another lab is in use, or the kernel refused a part.
     """
-    with several([Plan(case, containers)]) as made:
+    with several([Plan(case, containers, inner, outer)]) as made:
         yield made[case]
 
 
-def planned(case: str, containers: int) -> Plan:
-    """What a lab of that case is to be, among labs of several cases: one that has no containers has none."""
-    return Plan(case, 1 if case == "native" else containers)
+def planned(case: str, containers: int, inner: int = 4, outer: int = 4) -> Plan:
+    """What a lab of that case is to be, among labs of several cases: one that has no containers or no tunnel
+    has none."""
+    return Plan(case, 1, inner) if case == "native" else Plan(case, containers, inner, outer)
 
 
 @contextmanager
@@ -121,9 +124,9 @@ def _made(plan: Plan) -> Iterator[Lab]:
         _remove(names.values())
 
 
-def up(case: str = "native", containers: int = 1) -> Lab:
+def up(case: str = "native", containers: int = 1, inner: int = 4, outer: int = 4) -> Lab:
     """Make a lab that stays until :func:`down`; it is there whole, or not at all."""
-    with lab(case, containers) as made:
+    with lab(case, containers, inner, outer) as made:
         if _is_up():
             raise OversprayError("a lab is up already: 'overspray lab down' removes it")
         _remove(_of_up())

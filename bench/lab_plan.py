@@ -88,6 +88,22 @@ class Plan:
         return self.outer if self.has_overlay else self.inner
 
     @property
+    def prefix(self) -> int:
+        """Bits that addresses on the cable have in common."""
+        return 64 if self.underlay == 6 else 24
+
+    @property
+    def inner_prefix(self) -> int:
+        """The same of the containers on both hosts."""
+        return 48 if self.inner == 6 else 16
+
+    def has_ipv6(self, role: str) -> bool:
+        """Whether a device in that namespace has an IPv6 address: elsewhere IPv6 is off."""
+        if role == "wire" or (role == "host" and self.containers):
+            return self.underlay == 6
+        return role != "overlay" and self.inner == 6
+
+    @property
     def overlay_role(self) -> str:
         """The namespace of tunnel and bridge: Docker keeps one for each network."""
         return "overlay" if self.case == "docker" else "host"

@@ -156,7 +156,7 @@ class Wire(Closing):
 
 def sizes_of(frame: Frame) -> dict[str, str | int]:
     """What wire.bpf.c is compiled with."""
-    return {"HEADER_BYTES": frame.header_bytes, "INNER": frame.inner}
+    return {"HEADER_BYTES": frame.header_bytes, "INNER": frame.inner, "IP_VERSION": frame.version}
 
 
 def config_of(frame: Frame, traffic: Traffic, containers: int = 0, port_id: int = 0) -> bytes:
@@ -164,7 +164,8 @@ def config_of(frame: Frame, traffic: Traffic, containers: int = 0, port_id: int 
     config = np.zeros((), header("wire.h").struct("wire_config"))
     words = frame.data[: frame.header_bytes].ljust(config["header"].nbytes, b"\0")
     config["header"] = np.frombuffer(words, "<u8")
-    config["sum"], config["first_port"], config["outer_port"] = frame.sum, FIRST_PORT, OUTER_PORT
+    config["sum"], config["outer_sum"] = frame.sum, frame.outer_sum
+    config["first_port"], config["outer_port"] = FIRST_PORT, OUTER_PORT
     config["flows"], config["run"], config["batch"] = traffic.flows, traffic.run, traffic.batch
     config["interval"], config["containers"] = traffic.interval, containers
     config["port_id"] = port_id
