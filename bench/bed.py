@@ -62,12 +62,15 @@ class Bed(Closing):
         traffic: Traffic,
         nic_core: int | None = None,
         containers: int = 1,
+        ip: int = 4,
+        outer_ip: int = 4,
     ) -> None:
+        """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them."""
         self.nic_core = cores.usable()[0] if nic_core is None else nic_core
         cores.require_usable(self.nic_core)
         for variant in variants:
             variant.check(self.nic_core)
-        plans = {variant.case: labs.planned(variant.case, containers) for variant in variants}
+        plans = {variant.case: labs.planned(variant.case, containers, ip, outer_ip) for variant in variants}
         doctor.require(*NEEDS, *dict.fromkeys(row for variant in variants for row in variant.needs))
         self.traffic = traffic
         with ExitStack() as stack:

@@ -19,12 +19,14 @@ def register(app: typer.Typer) -> None:
 def up(
     case: Annotated[str, typer.Option(help="Receive path: native, flannel or docker.")] = "native",
     containers: Annotated[int, typer.Option(help="Containers behind the tunnel, 1 to 80.")] = 1,
+    ip: Annotated[int, typer.Option(help="IP version of what the sinks get: 4 or 6.")] = 4,
+    outer_ip: Annotated[int, typer.Option(help="IP version that the tunnel goes over: 4 or 6.")] = 4,
     as_json: _Json = False,
 ) -> None:
     """Make a lab that stays, to look around in; commands that measure make labs of their own."""
     from bench import lab as labs
 
-    made = labs.up(case, containers)
+    made = labs.up(case, containers, ip, outer_ip)
     if as_json:
         _print_json(made.as_dict())
         return

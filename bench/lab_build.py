@@ -26,6 +26,7 @@ keep the frames."""
 _FORWARDING = 3
 _IPV6 = {"disable_ipv6": "0", "addr_gen_mode": "1", "accept_ra": "0", "autoconf": "0", "accept_dad": "0"}
 """No address but the plan's, nothing asked of routers, no search for doubles."""
+_NO_IPV6 = {"disable_ipv6": "1"}
 _NODAD = 0x02
 _LOCAL = 255
 """The routing table of a host's own addresses."""
@@ -78,12 +79,13 @@ def _handle(name: str) -> Iterator[int]:
 
 def _silence(has_ipv6: bool) -> None:
     """Before there are devices, for `default` is copied at their birth. Goes with the namespace."""
+    ipv6 = Path("/proc/sys/net/ipv6/conf")
+    if has_ipv6 and not ipv6.exists():
+        raise OversprayError("this kernel has no IPv6: choose IP version 4")
+    for which in ("all", "default") if ipv6.exists() else ():
+        for name, value in (_IPV6 if has_ipv6 else _NO_IPV6).items():
+            (ipv6 / which / name).write_text(value)
     for which in ("all", "default"):
-        if has_ipv6:
-            for name, value in _IPV6.items():
-                Path(f"/proc/sys/net/ipv6/conf/{which}/{name}").write_text(value)
-        elif Path("/proc/sys/net/ipv6").exists():
-            Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1")
         Path(f"/proc/sys/net/ipv4/conf/{which}/rp_filter").write_text("0")
     for hook in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*"):
         hook.write_text("0")  # 1 in every new namespace
