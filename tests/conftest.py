@@ -97,7 +97,7 @@ def swept() -> Iterator[None]:
             owner = re.search(r"test(\d+)", name)
             if owner and start_of(int(owner[1])) is None:
                 netns.remove(name)
-        for lock in Path("/run/overspray").glob("test-[0-9]*.lock"):
+        for lock in Path("/run/overspray").glob("test-*.lock"):
             if start_of(int(lock.stem.removeprefix("test-"))) is None:
                 lock.unlink(missing_ok=True)
     yield
