@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from bench.lab_plan import Plan
 from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
 from steering.errors import BadInput
 
@@ -30,6 +31,9 @@ def ab(
         int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
     ] = Traffic.batch,
     containers: Annotated[int, typer.Option(help="Flow i is for container i modulo this; 1 to 80.")] = 1,
+    mtu: Annotated[
+        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
+    ] = Plan.inner_mtu,
     ip: Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")] = 4,
     outer_ip: Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")] = 4,
     core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
@@ -41,9 +45,9 @@ def ab(
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
     A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING]; the case is docker when left out.
-    Cases: native, flannel, docker. Stock steering: none, rps[:mask=HEX], rps-vxlan[:mask=HEX], each with
-    netfilter=1 if wanted. Policies: local, pin, roundrobin, flowcell, backlog, or @FOLDER of one's own.
-    Coalescing: gro, gro-list.
+    Cases: native, linux, flannel, docker. Stock steering: none, rps[:mask=HEX], rps-vxlan[:mask=HEX],
+    each with netfilter=1 if wanted. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
+    backlog, or @FOLDER of one's own. Coalescing: gro, gro-list.
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
@@ -61,7 +65,7 @@ def ab(
     from bench.rounds import rounds as measured
 
     timing = Timing(rounds, seconds, seed=seed)
-    with Bed(variants, traffic, core, containers, ip=ip, outer_ip=outer_ip) as bed, noted() as note:
+    with Bed(variants, traffic, core, containers, mtu, ip, outer_ip) as bed, noted() as note:
         for side, variant in zip("ab", variants, strict=True):
             with bed.in_effect(variant) as effect:
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())

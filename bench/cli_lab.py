@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from bench.lab_plan import Plan
+
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -17,8 +19,11 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    case: Annotated[str, typer.Option(help="Receive path: native, flannel or docker.")] = "native",
+    case: Annotated[str, typer.Option(help="Receive path: native, linux, flannel or docker.")] = "native",
     containers: Annotated[int, typer.Option(help="Containers behind the tunnel, 1 to 80.")] = 1,
+    mtu: Annotated[
+        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
+    ] = Plan.inner_mtu,
     ip: Annotated[int, typer.Option(help="IP version of what the sinks get: 4 or 6.")] = 4,
     outer_ip: Annotated[int, typer.Option(help="IP version that the tunnel goes over: 4 or 6.")] = 4,
     as_json: _Json = False,
@@ -26,7 +31,7 @@ def up(
     """Make a lab that stays, to look around in; commands that measure make labs of their own."""
     from bench import lab as labs
 
-    made = labs.up(case, containers, ip, outer_ip)
+    made = labs.up(case, containers, mtu, ip, outer_ip)
     if as_json:
         _print_json(made.as_dict())
         return
@@ -34,6 +39,8 @@ def up(
     print(f"lab up, case {made.case}:")
     print(f"  {made.wire_ns}  {plan.wire}  {plan.wire_ip}  {plan.wire_mac}")
     print(f"  {made.host_ns}  {plan.nic}   {plan.nic_ip}  {plan.nic_mac}")
+    if plan.has_tunnel and not plan.has_containers:
+        print(f"  {made.host_ns}  {plan.tunnel}   {plan.host_ip}  {plan.tunnel_mac}")
     for each in plan.containers:
         print(f"  {made.names[each.role]}  eth0   {each.ip}  {each.mac}")
     print(f"look around with 'ip netns exec {made.host_ns} bash'")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.lab_plan import Plan
-from bench.traffic import SMALLEST
+from bench.traffic import LARGEST_FRAME, SMALLEST
+from steering.errors import BadInput
 
 SINK_PORT = 9999
 FIRST_PORT = 20000
@@ -16,6 +17,7 @@ OUTER_PORT = 49152
 
 VXLAN_HAS_VNI = 0x08000000
 """The I flag, alone (RFC 7348, section 5)."""
+_ETHERNET = 14
 _PLAIN: dict[int, dict[str, Any]] = {4: {"flags": "DF", "id": 0, "ttl": 64}, 6: {"hlim": 64}}
 
 
@@ -41,6 +43,8 @@ def build(plan: Plan, payload: int) -> Frame:
 
     In the tunnel it is from the other host's container. The outer checksum is 0 over IPv4, as Docker's is;
     over IPv6 there is one: Linux sends it, and asks for it, unless it is told otherwise.
+
+    BadInput where the datagram does not fit the lab's MTU.
     """
     # Only what builds: scapy.all would look at every interface of the machine.
     from scapy.layers.inet import IP, UDP
@@ -53,18 +57,22 @@ def build(plan: Plan, payload: int) -> Frame:
     body = bytes(SMALLEST) + bytes(at & 0xFF for at in range(payload - SMALLEST))
     underlay = Ether(dst=plan.nic_mac, src=plan.wire_mac) / ip(plan.underlay, plan.wire_ip, plan.nic_ip)
     inner = underlay
-    if plan.has_overlay:
-        first = plan.containers[0]
-        inner = Ether(dst=first.mac, src=plan.peer_mac) / ip(plan.inner, plan.peer_ip, first.ip)
+    if plan.has_tunnel:
+        mac, address = plan.receiver
+        inner = Ether(dst=mac, src=plan.peer_mac) / ip(plan.inner, plan.peer_ip, address)
     data = bytes(inner / UDP(sport=0, dport=SINK_PORT) / body)
-    at, outer_sum = 0, 0
-    if plan.has_overlay:
+    spare, at, outer_sum = _ETHERNET + plan.inner_mtu - len(data), 0, 0
+    if plan.has_tunnel:
         vxlan = struct.pack(">II", VXLAN_HAS_VNI, plan.vni << 8)
         none = {"chksum": 0} if plan.outer == 4 else {}
         tunnelled = bytes(underlay / UDP(sport=0, dport=plan.port, **none) / vxlan / data)
         at, data = len(tunnelled) - len(data), tunnelled
         if not none:
             data, outer_sum = _without_check(data, at - len(vxlan))
+    spare = min(spare, LARGEST_FRAME - len(data))
+    if spare < 0:
+        least = f"payload {payload} does not fit a frame, or an MTU of {plan.inner_mtu}"
+        raise BadInput(f"{least}: choose {payload + spare} or less")
     data, inner_sum = _without_check(data, len(data) - payload)
     return Frame(data, len(data) - payload, at, inner_sum, plan.inner, outer_sum)
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from steering.errors import BadInput
 
-SMALLEST, LARGEST = 18, 1400
-"""Bytes of payload: the stamp's (stamp.h), and what fits a tunnel of the usual MTU."""
+SMALLEST, LARGEST = 18, 3350
+"""Bytes of payload: the stamp's (stamp.h), and what fits LARGEST_FRAME bare; tunnel and MTU allow less."""
+LARGEST_FRAME = 3392
+"""Bytes of a live frame: with its headroom and what the kernel keeps beside it, it fits a page of 4096."""
 MOST_FLOWS = 4096
 LARGEST_BATCH = 256
 """Frames that the kernel makes at most before the receiver runs."""

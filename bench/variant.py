@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from bench.lab_plan import CASES
+from bench.lab_plan import CASES, WITH_CONTAINERS
 from steering import plan, policy, stock
 from steering.errors import BadInput, unknown
 from steering.spec import Spec
@@ -58,15 +58,14 @@ class Variant:
 
     def check(self, nic_core: int) -> None:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
-        has_tunnel = self.case != "native"
-        stock.check(self.stock_steering, self.coalescing, nic_core, has_tunnel=has_tunnel)
+        stock.check(self.stock_steering, self.coalescing, nic_core, has_tunnel=self.case != "native")
         if self.is_stock:
             return
         if not self.steering.path and self.steering.name not in policy.names():
             raise unknown("steering", self.steering.name, [*stock.STEERING, *policy.names()])
         plan.read(self.steering, nic_core)
-        if not has_tunnel:
-            raise BadInput(f"'{self}': policies need a tunnel: choose case flannel or docker")
+        if self.case not in WITH_CONTAINERS:
+            raise BadInput(f"'{self}': policies deliver into containers: choose case flannel or docker")
 
     def __str__(self) -> str:
         return f"{self.case}/{'+'.join(map(str, (self.steering, *self.coalescing)))}"

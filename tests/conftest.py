@@ -98,7 +98,8 @@ def swept() -> Iterator[None]:
             if owner and start_of(int(owner[1])) is None:
                 netns.remove(name)
         for lock in Path("/run/overspray").glob("test-*.lock"):
-            if start_of(int(lock.stem.removeprefix("test-"))) is None:
+            owner = re.fullmatch(r"test-(\d+)", lock.stem)
+            if owner and start_of(int(owner[1])) is None:
                 lock.unlink(missing_ok=True)
     yield
     Path(os.environ["OVERSPRAY_LOCK"]).unlink(missing_ok=True)

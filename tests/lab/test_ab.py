@@ -59,7 +59,9 @@ RUNS = (
 )
 
 
-@pytest.mark.parametrize(("runs", "version"), [(RUNS, 4), (("flannel/none", RUNS[-1]), 6)], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize(
+    ("runs", "version"), [(RUNS, 4), (("flannel/none", RUNS[-1]), 6)], ids=["IPv4", "IPv6"]
+)
 def test_every_run_accounts_for_every_packet(runs: tuple[str, ...], version: int) -> None:
     variants = [Variant.parse(text) for text in runs]
     with Bed(variants, Traffic(64, flows=2), ip=version, outer_ip=version) as bed:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ground import NIC_CORE, WORKER_CORE, attached, passing
+from ground import NIC_CORE, WORKER_CORE, attached
 from pyroute2 import IPRoute
 
 from bench import lab as labs
 from bench.frame import build
 from bench.lab import Lab
+from bench.seen import passing
 from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
@@ -42,7 +43,7 @@ def test_every_packet_on_the_expected_core(units: Units, case: str, inner: int, 
     with bed(case, inner, outer) as (lab, wire, sink):
         with passing(lab) as nic:
             wire.send_windowed(N, lambda: sink.delivered)
-            assert (nic.seen, sink.by_core()) == (N, {NIC_CORE: N})
+            assert (nic.frames, sink.by_core()) == (N, {NIC_CORE: N})
         for policy, deliver, wanted in (
             ("roundrobin", "peer", HALF),
             ("roundrobin", "veth", HALF),
@@ -61,10 +62,11 @@ def test_every_packet_on_the_expected_core(units: Units, case: str, inner: int, 
         assert [int((sink.arrivals()["flow"] == flow).sum()) for flow in (0, 1)] == [N // 2, N // 2]
 
 
-def test_the_stock_stack_delivers_bare_ipv6() -> None:
-    with labs.lab("native", inner=6) as lab, passing(lab), Sink(lab) as sink, Wire(lab) as wire:
+@pytest.mark.parametrize(("case", "address"), [("native", "2001:2::2"), ("linux", "2001:db8:77:1::1")])
+def test_the_stock_stack_delivers_where_there_is_no_container(case: str, address: str) -> None:
+    with labs.lab(case, inner=6) as lab, passing(lab), Sink(lab) as sink, Wire(lab, core=NIC_CORE) as wire:
         wire.send_windowed(N, lambda: sink.delivered)
-        assert (lab.sinks[0][1], sink.delivered) == ("2001:2::2", N)
+        assert (lab.sinks[0][1], sink.delivered) == (address, N)
 
 
 def test_at_full_rate_every_packet_is_accounted_for(units: Units) -> None:
@@ -114,14 +116,13 @@ def test_an_outer_checksum_is_missed_over_ipv6(units: Units) -> None:
                 assert datapath.totals().passed == 0
 
 
-@pytest.mark.parametrize("case", ["flannel", "docker"])
+@pytest.mark.parametrize("case", ["linux", "flannel", "docker"])
 def test_it_is_silent(case: str) -> None:
     """Nothing was sent, and nobody has an address, or is in a group, that others would have to know of."""
-    with labs.lab(case, 2, 6, 6) as lab:
+    with labs.lab(case, 1, 6, 6) as lab:
         plan = lab.plan
-        sinks = [name for name, _ in lab.sinks]
-        own = {plan.wire_ip, plan.nic_ip, *(each.ip for each in plan.containers), "::1"}
-        for name in lab.names.values():
+        own = {plan.wire_ip, plan.nic_ip, plan.host_ip, "::1"}
+        for role, name in lab.names.items():
             with netns.entered(name), IPRoute() as ip:
                 for link in ip.get_links():
                     counted = link.get("stats64")
@@ -130,4 +131,4 @@ def test_it_is_silent(case: str) -> None:
                 rows = Path("/proc/thread-self/net/igmp6").read_text().split()
             # All nodes of this host, and of this link (RFC 4291): these two are never reported.
             assert set(rows[2::6]) <= {f"ff{scope}".ljust(31, "0") + "1" for scope in ("01", "02")}
-            assert ("eth0" in rows) == (name in sinks)
+            assert rows or not plan.has_ipv6(role)
