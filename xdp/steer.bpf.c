@@ -56,8 +56,8 @@ static ALWAYS_INLINE struct path *find_path(struct flow *flow, const struct oute
 	__u32 *row;
 
 	if (UNLIKELY(outer->ip.is6)) {
-		__builtin_memcpy(key.local, outer->ip.v6->destination, sizeof(key.local));
-		__builtin_memcpy(key.remote, outer->ip.v6->source, sizeof(key.remote));
+		__builtin_memcpy(key.local, &outer->ip.v6->addresses[4], sizeof(key.local));
+		__builtin_memcpy(key.remote, outer->ip.v6->addresses, sizeof(key.remote));
 	} else {
 		key.local[0] = outer->ip.v4->daddr;
 		key.remote[0] = outer->ip.v4->saddr;

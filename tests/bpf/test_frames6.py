@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
+import numpy as np
 import pytest
 from frames import SECRET, STRIPPED, Nic, but
 from ground import planned
@@ -26,6 +27,7 @@ from scapy.utils import checksum
 
 from bench.cost import route_of
 from bench.lab_plan import Plan as LabPlan
+from steering.layout import header
 from steering.unit import Unit
 
 LAX = "2001:2::9"
@@ -99,13 +101,18 @@ OUTER_6 = pytest.mark.parametrize("way", [SIX_FOUR, SIX_SIX], ids=["4 in 6", "6 
 
 
 @pytest.fixture(scope="module")
-def nic() -> Iterator[Nic]:
+def unit() -> Iterator[Unit]:
     """Serves both outer versions at once: no row of one may be taken for one of the other."""
     four, six = route_of(LabPlan("flannel")), route_of(SIX_SIX.lab)
-    with Unit(planned("local", deliver="peer"), SECRET) as unit:
-        unit.serve(unit.plan, SIX_SIX.lab.nic_mac)
-        unit.route([four, six, replace(six, remote=LAX, zero_checksum=True)])
-        yield Nic(unit, six)
+    with Unit(planned("local", deliver="peer"), SECRET) as made:
+        made.serve(made.plan, SIX_SIX.lab.nic_mac)
+        made.route([four, six, replace(six, remote=LAX, zero_checksum=True)])  # rows 0, 1, 2
+        yield made
+
+
+@pytest.fixture
+def nic(unit: Unit) -> Nic:
+    return Nic(unit, route_of(SIX_SIX.lab))
 
 
 @ALL
@@ -219,6 +226,21 @@ def test_an_ipv4_row_is_none_of_ipv6(nic: Nic) -> None:
     words = [int(ip_address(address)) << 96 for address in (four.wire_ip, four.nic_ip)]
     ip = IPv6(src=str(ip_address(words[0])), dst=str(ip_address(words[1])))
     assert nic(SIX_FOUR.around(ip) / SIX_FOUR.within())[0] == "pass_unknown"
+
+
+@pytest.mark.parametrize("end", [30, 38, 46, 54, 56, 58])
+def test_each_part_of_a_flow_tells_it_from_others(unit: Unit, nic: Nic, end: int) -> None:
+    """Flows that differ in one half of an address, or in a port: by chance 64 have 63.5 places of 4096."""
+    flows, width = unit._module.map("flows"), header("maps.h").constants["MAX_FLOWS"]
+    flow = np.dtype([("row", "<u4"), ("rest", f"V{flows.size - 4}")])
+    for place in range(width):
+        flows.put(place, bytes(flows.size))
+    frame = bytearray(bytes(SIX_SIX.around(SIX_SIX.lax(), chksum=0) / SIX_SIX.within()))
+    at = SIX_SIX.inside + end
+    for number in range(64):
+        frame[at - 2 : at] = (1000 + number).to_bytes(2, "big")
+        assert nic(bytes(frame))[0] == STRIPPED
+    assert sum(bool(flows.get(flow, place)["row"]) for place in range(width)) > 58
 
 
 @ALL

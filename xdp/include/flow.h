@@ -55,8 +55,8 @@ static ALWAYS_INLINE int parse_inner(struct cursor *cursor, struct inner *found)
 }
 
 /* A hash of the inner 5-tuple: two multiplications side by side, folded and mixed by a third. Odd
- * multipliers without structure: the 64-bit golden ratio, and the root of 3. Each half of an IPv6 address is
- * mixed in turn, so that none cancels another. */
+ * multipliers without structure: the 64-bit golden ratio, and the root of 3. The halves of IPv6 addresses are
+ * mixed in turn; a product's high bits depend on most, so they become the low ones of the next. */
 static ALWAYS_INLINE __u32 flow_hash(const struct inner *inner)
 {
 	const __u64 golden = 0x9e3779b97f4a7c15ULL, other = 0xbb67ae8584caa73bULL;
@@ -65,8 +65,8 @@ static ALWAYS_INLINE __u32 flow_hash(const struct inner *inner)
 	if (UNLIKELY(inner->ip.is6)) {
 #pragma unroll
 		for (int half = 0; half < 4; half++) {
-			mix = (mix ^ AT(__u64, &inner->ip.v6->source[2 * half])) * golden;
-			mix ^= mix >> 32;
+			mix = (mix ^ AT(__u64, &inner->ip.v6->addresses[2 * half])) * golden;
+			mix = mix << 32 | mix >> 32;
 		}
 	} else {
 		mix = ((__u64)inner->ip.v4->saddr << 32 | inner->ip.v4->daddr) * golden;

@@ -20,8 +20,7 @@ struct ip6_header {
 	__be16 length; /* of what is behind this header */
 	__u8 next;
 	__u8 hops;
-	__be32 source[4];
-	__be32 destination[4];
+	__be32 addresses[8]; /* source; from the fifth word on destination */
 };
 
 struct ip {
@@ -100,7 +99,7 @@ static ALWAYS_INLINE __u64 add_header(__u64 sum, const struct ip *ip)
 static ALWAYS_INLINE __u64 add_pseudo(__u64 sum, const struct ip *ip)
 {
 	sum += (__u64)bpf_htons(ip->protocol) + bpf_htons((__u16)ip->length);
-	return UNLIKELY(ip->is6) ? add_words(sum, ip->v6->source, 8) : add_words(sum, &ip->v4->saddr, 2);
+	return UNLIKELY(ip->is6) ? add_words(sum, ip->v6->addresses, 8) : add_words(sum, &ip->v4->saddr, 2);
 }
 
 /* The congestion mark: the low bits of the TOS, or of the traffic class, which ends in the same byte. */
