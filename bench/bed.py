@@ -64,12 +64,15 @@ class Bed(Closing):
         nic_core: int | None = None,
         containers: int = 1,
         mtu: int = LabPlan.inner_mtu,
+        ip: int = 4,
+        outer_ip: int = 4,
     ) -> None:
+        """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them."""
         self.nic_core = cores.usable()[0] if nic_core is None else nic_core
         cores.require_usable(self.nic_core)
         for variant in variants:
             variant.check(self.nic_core)
-        plans = {variant.case: labs.planned(variant.case, containers, mtu) for variant in variants}
+        plans = {each.case: labs.planned(each.case, containers, mtu, ip, outer_ip) for each in variants}
         for each in plans.values():
             frame.build(each, traffic.payload)  # says so where it does not fit
         doctor.require(*NEEDS, *dict.fromkeys(row for variant in variants for row in variant.needs))

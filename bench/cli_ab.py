@@ -40,6 +40,8 @@ def ab(
     mtu: Annotated[
         int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
     ] = Plan.inner_mtu,
+    ip: Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")] = 4,
+    outer_ip: Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")] = 4,
     core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
@@ -87,7 +89,7 @@ def ab(
     from bench.rounds import rounds as measured
 
     timing = Timing(rounds, seconds, seed=seed)
-    with Bed(variants, traffic, core, containers, mtu) as bed, noted() as note:
+    with Bed(variants, traffic, core, containers, mtu, ip, outer_ip) as bed, noted() as note:
         for side, variant in zip("ab", variants, strict=True):
             with bed.in_effect(variant) as effect:
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())

@@ -65,9 +65,12 @@ RUNS = (
 )
 
 
-def test_every_run_accounts_for_every_packet() -> None:
-    variants = [Variant.parse(text) for text in RUNS]
-    with Bed(variants, Traffic(64, flows=2)) as bed:
+@pytest.mark.parametrize(
+    ("runs", "version"), [(RUNS, 4), (("flannel/none", RUNS[-1]), 6)], ids=["IPv4", "IPv6"]
+)
+def test_every_run_accounts_for_every_packet(runs: tuple[str, ...], version: int) -> None:
+    variants = [Variant.parse(text) for text in runs]
+    with Bed(variants, Traffic(64, flows=2), ip=version, outer_ip=version) as bed:
         samples = [run(bed, variant, 0.02, 0.01, 0) for variant in variants]
         with bed.in_effect(variants[1]) as effect:
             with netns.entered(effect.case.lab.host_ns):
