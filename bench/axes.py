@@ -19,6 +19,8 @@ Point = dict[str, Value]
 
 _WORDS = {"rate": "full", "core": "first"}
 """What is written for None, axis by axis; "none" for the others."""
+_UNITS = {"payload": "bytes", "rate": "packets a second", "batch": "frames"}
+"""For pictures; the others are plain counts or words."""
 _NO_AXES = ("run",)
 """Fields of `Traffic` that tell runs apart, and are nothing to compare."""
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -69,6 +71,11 @@ class Axis:
             Traffic(**{self.parameter: read})  # type: ignore[arg-type]
         elif read is not None:
             self.check(read)
+
+    @property
+    def title(self) -> str:
+        """Its name, with the unit."""
+        return f"{self.name}, {_UNITS[self.name]}" if self.name in _UNITS else self.name
 
     @property
     def allowed(self) -> str:

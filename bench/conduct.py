@@ -69,6 +69,7 @@ def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> 
             if last not in (None, stretch.batch):
                 _pause(experiment.pause, note)
             last = stretch.batch
+            note("making the labs")
             with Bed(variants, traffic_of(stretch.point), **bed_of(stretch.point)) as bed:
                 if results is None:  # now: what can't be made leaves no directory that is in the way
                     results = session.enter_context(_session(experiment, directory, command))

@@ -30,7 +30,7 @@ def html(report: Report) -> str:
     titles = dict.fromkeys(part.experiment.title for part in report.parts)
     numbers = count(1)
     several = len(report.parts) > 1
-    body = [_list(report.notes, "notes")]
+    body = [_side_by_side(report)] if several else []
     for number, part in enumerate(report.parts, 1):
         body += _part(part, number, f"Part {number} of {len(report.parts)}" if several else "", numbers)
     return "\n".join(
@@ -46,6 +46,20 @@ def html(report: Report) -> str:
             "",
         ]
     )
+
+
+def _side_by_side(report: Report) -> str:
+    """Each pair's ratio in each part, and why they are not pooled."""
+    ratios: dict[str, dict[int, str]] = {}
+    for number, part in enumerate(report.parts, 1):
+        for each in part.found:
+            name = f"{each.ours} / {each.other}" + f" at {each.point}" * bool(each.point)
+            ratios.setdefault(name, {})[number] = table.spread(each.result.ratio)
+    numbers = range(1, len(report.parts) + 1)
+    rows = [[name, *(of.get(number, table.DASH) for number in numbers)] for name, of in ratios.items()]
+    heads = ["ratio", *(f"part {number}" for number in numbers)]
+    shown = _table(heads, _plain(rows), "Side by side") if rows else ""
+    return f"<section><h2>Side by side, not pooled</h2>{_list(report.notes, 'notes')}{shown}</section>"
 
 
 def _list(lines: Iterable[str], kind: str) -> str:
@@ -80,13 +94,14 @@ def _part(part: Part, number: int, eyebrow: str, pictures: Iterator[int]) -> Ite
 
 def _about(part: Part) -> list[str]:
     asked, host = part.experiment, part.kept[0].before
-    batches = f"{part.batches} batches of " if part.batches > 1 else ""
+    rounds = max((len(row.rates) for at in part.points for row in at.rows), default=0)
+    batches = f" in {part.batches} batches" if part.batches > 1 else ""
     return [
         f"Linux {host['kernel']}",
         str(host.get("cpu") or host.get("machine") or "unknown processor"),
         f"{len(host.get('cores') or [])} cores" + ", virtual" * bool(host.get("virtual")),
         plots.Sent.source,
-        f"{batches}{asked.rounds} rounds, {asked.seconds:g} s each",
+        f"{rounds} rounds of {asked.seconds:g} s{batches}",
     ]
 
 

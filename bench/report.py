@@ -94,11 +94,14 @@ def _read(directory: Path) -> tuple[Experiment, Loaded]:
     kept = load(directory)
     where = directory / EXPERIMENT
     experiment = Experiment.of_saved(kept.description, str(where))
-    names = {sample["variant"] for sample in kept.samples}
-    if strange := names - {*experiment.variants}:
-        raise BadInput(
-            f"'{directory}' has runs of {', '.join(sorted(strange))}, which '{where}' does not name"
-        )
+    points = experiment.points
+    for sample in kept.samples:
+        run = f"{sample['variant']} in round {sample['round']}"
+        here = sample["variant"] in experiment.variants and filled(sample.get("point", points[0])) in points
+        if not here or sample["round"] >= experiment.rounds or sample.get("batch", 0) >= experiment.batches:
+            at = ", ".join(f"{name} {value}" for name, value in sample.get("point", {}).items())
+            run += f" at {at}" * bool(at)
+            raise BadInput(f"'{directory}' has a run of {run}, which '{where}' does not describe")
     return experiment, kept
 
 
@@ -256,7 +259,7 @@ def _lines(part: Part, axis: str, label: str, found: Sequence[At]) -> plots.Pict
         if points:
             made.append(plots.Line(variant, table.family(variant), tuple(points)))
     title = f"Delivered over {axis}" + f", at {label}" * bool(label)
-    return plots.lines(made, axis, title)
+    return plots.lines(made, AXES[axis].title, title)
 
 
 def as_dict(report: Report) -> dict[str, Any]:
