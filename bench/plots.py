@@ -63,6 +63,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.left": False,
     "xtick.color": _INK,
+    "ytick.color": _INK,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "legend.borderpad": 0,
