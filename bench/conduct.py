@@ -1,5 +1,7 @@
 """A described experiment, run: batch by batch, point by point, and continued where it was broken off."""
 
+import fcntl
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +67,8 @@ def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> 
     results: Results | None = None
     last: int | None = None
     with noted() as note, ExitStack() as session:
+        if (directory / EXPERIMENT).exists():
+            session.enter_context(_claimed(directory))
         for stretch, done in missing(experiment, directory):
             if last not in (None, stretch.batch):
                 _pause(experiment.pause, note)
@@ -123,19 +127,36 @@ def _done(kept: Loaded, experiment: Experiment, stretch: Stretch) -> Done:
 @contextmanager
 def _session(experiment: Experiment, directory: Path, command: str) -> Iterator[Results]:
     """The host's fingerprint is kept before and after, however it ends."""
-    if (directory / EXPERIMENT).exists():
-        results = Results.resumed(directory)
-    else:
-        results = Results(directory)
-        results.describe({**experiment.as_dict(), "command": command})
-    results.fingerprint("before")
+    with ExitStack() as held:
+        if (directory / EXPERIMENT).exists():
+            results = Results.resumed(directory)
+        else:
+            results = Results(directory)
+            results.describe({**experiment.as_dict(), "command": command})
+            held.enter_context(_claimed(directory))
+        results.fingerprint("before")
+        try:
+            yield results
+        except BaseException:
+            with suppress(OversprayError):  # why it ended is what is to be told
+                results.fingerprint("after")
+            raise
+        results.fingerprint("after")
+
+
+@contextmanager
+def _claimed(directory: Path) -> Iterator[None]:
+    """Nobody else goes on in it meanwhile: in a pause no lab is up that would keep them out."""
+    file = os.open(directory, os.O_RDONLY)
     try:
-        yield results
-    except BaseException:
-        with suppress(OversprayError):  # why it ended is what is to be told
-            results.fingerprint("after")
-        raise
-    results.fingerprint("after")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise OversprayError(
+            f"'{directory}' is being measured by another process: wait for its end"
+        ) from None
+    finally:
+        os.close(file)
 
 
 def _pause(seconds: float, note: Note) -> None:

@@ -168,6 +168,19 @@ def test_another_host_is_refused(beds: Beds, tmp_path: Path, edit: dict[str, str
     assert len(read(tmp_path).samples) == 1
 
 
+def test_only_one_goes_on_in_a_directory(beds: Beds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[str] = []
+
+    def pause(*_: object) -> None:
+        with pytest.raises(OversprayError, match="is being measured by another process"):
+            go(tmp_path)
+        others.append("refused")
+
+    monkeypatch.setattr(module, "_pause", pause)
+    go(tmp_path)
+    assert others == ["refused"] and len(set(keys(tmp_path))) == WHOLE
+
+
 def test_an_error_leaves_what_was_saved(beds: Beds, tmp_path: Path) -> None:
     beds.fail_after, beds.error = 5, OversprayError("no packet arrived")
     with pytest.raises(OversprayError, match="no packet arrived"):
