@@ -149,12 +149,12 @@ def _claimed(directory: Path) -> Iterator[None]:
     """Nobody else goes on in it meanwhile: in a pause no lab is up that would keep them out."""
     file = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = f"'{directory}' is being measured by another process: wait for its end"
+            raise OversprayError(busy) from None
         yield
-    except BlockingIOError:
-        raise OversprayError(
-            f"'{directory}' is being measured by another process: wait for its end"
-        ) from None
     finally:
         os.close(file)
 

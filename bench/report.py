@@ -145,11 +145,10 @@ def _part(group: Sequence[tuple[Path, Experiment, Loaded]]) -> Part:
     notes += findings.notes(found)
     notes += [note for directory, each, loaded in group for note in _notes(directory, each, loaded)]
     if len(group) > 1:
-        commits = dict.fromkeys(str(each.before.get("commit")) for each in kept)
-        several = f", of the sources {', '.join(commits)}" if len(commits) > 1 else ""
-        notes.append(
-            f"pooled from {len(group)} directories, whose batches are batches of one experiment{several}"
-        )
+        notes.append(f"pooled from {len(group)} directories, whose batches are batches of one experiment")
+    commits = dict.fromkeys(str(session.before.get("commit")) for each in kept for session in each.sessions)
+    if len(commits) > 1:
+        notes.append(f"measured by several versions of the source: {', '.join(commits)}")
     return Part(experiment, directories, kept, tuple(points), tuple(found), tuple(notes))
 
 

@@ -133,7 +133,9 @@ def test_unlike_hosts_stand_side_by_side(tmp_path: Path) -> None:
 def test_load_and_versions_of_the_same_host_do_not_matter(tmp_path: Path) -> None:
     other = saved(tmp_path / "b", drift=0.5, load=[9, 9, 9], commit="abc", cpu_seconds={})
     [part] = reports.of([saved(tmp_path / "a"), other]).parts
-    assert "of the sources" in part.notes[-1]
+    assert (
+        part.notes[-1].startswith("measured by several versions of the source: ") and "abc" in part.notes[-1]
+    )
 
 
 def test_other_experiments_are_not_pooled(tmp_path: Path) -> None:
