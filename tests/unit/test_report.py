@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bench import page
 from bench import report as reports
 from bench.cli import run
 from bench.experiment import Experiment
@@ -228,10 +229,15 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.open: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.open += [tag] * (tag not in ("meta", "br"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, self.getpos()
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -259,12 +265,16 @@ def test_tables_and_pictures_are_beside_the_page(written: Path) -> None:
     assert made >= {"table.md", "over-payload.png", "over-payload.svg"}
 
 
+def test_what_is_opened_is_closed(text: str) -> None:
+    assert Page(text).open == []
+
+
 def test_nothing_is_fetched(text: str) -> None:
-    page = Page(text)
-    policies = [found.get("content") for tag, found in page.tags if tag == "meta" and "http-equiv" in found]
+    seen = Page(text)
+    policies = [found.get("content") for tag, found in seen.tags if tag == "meta" and "http-equiv" in found]
     assert [(policy or "").startswith("default-src 'none'") for policy in policies] == [True]
-    assert not {tag for tag, _ in page.tags} & {"link", "img", "iframe", "object", "embed", "base", "image"}
-    for tag, found in page.tags:
+    assert not {tag for tag, _ in seen.tags} & {"link", "img", "iframe", "object", "embed", "base", "image"}
+    for tag, found in seen.tags:
         for name, value in found.items():
             if name in ("src", "href", "xlink:href", "action", "data", "srcset", "poster"):
                 assert (value or "").startswith("#"), (tag, name, value)
@@ -290,19 +300,19 @@ def test_every_picture_is_xml_with_ids_of_its_own(text: str) -> None:
 
 
 def test_what_comes_from_files_is_escaped(text: str) -> None:
-    page = Page(text)
-    assert sum(tag == "script" for tag, _ in page.tags) == 1 and EVIL not in text
-    words = "".join(page.words)
+    seen = Page(text)
+    assert sum(tag == "script" for tag, _ in seen.tags) == 1 and EVIL not in text
+    words = "".join(seen.words)
     assert words.count(EVIL) >= 5, "title, question, a loss, a setting, the command"
     assert ODD in words
 
 
 def test_tables_can_be_sorted_by_key_and_by_click(text: str) -> None:
-    page = Page(text)
-    heads = [found for tag, found in page.tags if tag == "th" and found.get("scope") == "col"]
+    seen = Page(text)
+    heads = [found for tag, found in seen.tags if tag == "th" and found.get("scope") == "col"]
     assert heads and all(found["aria-sort"] == "none" for found in heads)
-    assert sum(tag == "button" for tag, _ in page.tags) == len(heads)
-    cells = [found for tag, found in page.tags if tag == "td"]
+    assert sum(tag == "button" for tag, _ in seen.tags) == len(heads)
+    cells = [found for tag, found in seen.tags if tag == "td"]
     assert cells and all("data-sort" in found for found in cells)
     for table in re.findall(r"<table.*?</table>", text, re.S):
         lines = re.findall(r"<tr>.*?</tr>", table, re.S)
@@ -341,3 +351,23 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path, capsys: pytest.
     (tmp_path / "file").touch()
     assert run(["report", str(tmp_path / "a"), "--out", str(tmp_path / "file/below")]) == 2
     assert "can't write the report to '" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cell", "key"),
+    [
+        ("2.65 [2.60, 2.71]", "2.65"),
+        ("12,300", "12300"),
+        ("<0.01", "0.01"),
+        ("0.01%", "0.01"),
+        ("100 97", "100"),
+    ]
+    + [
+        ("veth0.tx_dropped", "veth0.tx_dropped"),
+        ("6.18.44-x", "6.18.44-x"),
+        ("84cd", "84cd"),
+        ("\N{EN DASH}", ""),
+    ],
+)
+def test_a_cell_is_sorted_by_the_number_that_it_opens_with(cell: str, key: str) -> None:
+    assert page._key(cell) == key
