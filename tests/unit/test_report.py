@@ -361,8 +361,6 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path, capsys: pytest.
         ("<0.01", "0.01"),
         ("0.01%", "0.01"),
         ("100 97", "100"),
-    ]
-    + [
         ("veth0.tx_dropped", "veth0.tx_dropped"),
         ("6.18.44-x", "6.18.44-x"),
         ("84cd", "84cd"),
