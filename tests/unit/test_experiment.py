@@ -55,7 +55,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert found.points == [filled({})]
     assert found.label(found.points[0]) == ""
     assert traffic_of(found.points[0]) == Traffic()
-    assert bed_of(found.points[0]) == {"containers": 1, "nic_core": None}
+    assert bed_of(found.points[0]) == {"containers": 1, "mtu": 1500, "ip": 4, "outer_ip": 4, "nic_core": None}
 
 
 def test_what_was_saved_is_the_same_experiment(tmp_path: Path) -> None:
@@ -112,13 +112,13 @@ MISTAKES = (
     "'pause' is -1: write a number from 0 to ",
     "'plot' has 'x = batch': list two or more values of batch in [traffic]",
     "'plot' has 'bars': choose from 'rates' and 'x = AXIS'",
-    "'plot' has 'x = z': unknown axis 'z': choose from batch, ",
+    "'plot' has 'x = z': unknown axis 'z': choose from arrivals, ",
     "[traffic] payload 9000 is out of range: choose from 18 to ",
     "[traffic] 'payload' is 'big': write a whole number",
     "[traffic] 'rate' is 'fast': write a whole number or 'full'",
     "[traffic] 'rate' is True: write a whole number or 'full'",
     "[traffic] 'flows' is empty: list one or more values",
-    "[traffic] unknown axis 'speed': choose from batch, ",
+    "[traffic] unknown axis 'speed': choose from arrivals, ",
     "[traffic] 99 containers: choose from 1 to 80",
     "[traffic] core 7777 ",
     "[traffic] 'batch' is 64.0: write a whole number",
