@@ -54,12 +54,12 @@ def ab(
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
     A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]; the case is docker when left out.
-    Cases: native, linux, flannel, docker. Stock steering: none; rps, rps-vxlan, rps-veth[:mask=HEX] at the
-    NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those behind; rfs, rfs-vxlan,
-    rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray
-    stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell, backlog, or
-    @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward; defer[:usecs=N,irqs=N];
-    threaded[:mask=HEX].
+    Cases: native, linux, flannel, docker. Stock steering: none; rss[:mask=HEX,ports=0]; rps, rps-vxlan,
+    rps-veth[:mask=HEX] at the NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those
+    behind; rfs, rfs-vxlan, rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which
+    'overspray stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
+    backlog, or @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward;
+    defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")

@@ -79,7 +79,7 @@ def measured(
     """One run of a variant that is in effect; raises as :func:`run`."""
     wire, sink, lost = effect.case.wire, effect.case.sink, effect.case.losses
     mark = wire.traffic.run % 0xFFFFFFFF + 1
-    wire.begin(mark)
+    wire.begin(mark, effect.cores_of_flows)
     sink.begin(mark)
     seen, wired, counted = effect.seen(), wire.counts(), lost.read()
     with wire.running() as threads:

@@ -60,6 +60,7 @@ RUNS = (
     "flannel/rps-vxlan+gro",
     "docker/none:netfilter=1+gro-list",
     "docker/local",
+    "linux/rss",
     "docker/roundrobin+gro-list",
     "flannel/roundrobin:deliver=veth",
 )
