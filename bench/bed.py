@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from bench import frame
+from bench import frame, rss
 from bench import lab as labs
 from bench.lab import Lab
 from bench.lab_plan import Plan as LabPlan
@@ -41,6 +41,8 @@ class Effect:
     datapath: Datapath | None
     """Ours; else the stock stack runs, under a program that counts."""
     nic: Seen
+    cores_of_flows: tuple[int, ...] = ()
+    """From which core the wire sends each flow, where that is not always the NIC's."""
 
     def seen(self) -> int:
         """Frames that the NIC has had; since attaching, or since the bed was made: use differences."""
@@ -85,20 +87,34 @@ class Bed(Closing):
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
             self._open = stack.pop_all()
 
+    @property
+    def labs(self) -> list[Lab]:
+        """One for each case."""
+        return [case.lab for case in self._cases.values()]
+
     @contextmanager
     def in_effect(self, variant: Variant) -> Iterator[Effect]:
         """Until the block ends; then everything is as it was found."""
         case = self._cases[variant.case]
         target = case.lab.target
-        with Changes() as changes, ExitStack() as stack:
-            stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
+        with ExitStack() as stack:
             datapath = None
             if variant.is_stock:
                 stack.enter_context(self._nic.attached(case.lab))
             else:
                 planned = plan.read(variant.steering, self.nic_core)
                 datapath = stack.enter_context(Datapath(target, planned, self._units))
-            yield Effect(case, stock.effective(target), datapath, self._nic)
+            # After the program, without which nothing polls a veth: threads that do have their cores set.
+            changes = stack.enter_context(Changes())
+            stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
+            wanted = stock.check(variant.stock_steering, variant.coalescing, self.nic_core)
+            spread = rss.cores_of_flows(case.lab.plan, self.traffic.flows, wanted.queues, wanted.ports)
+            yield Effect(case, stock.effective(target), datapath, self._nic, tuple(spread))
+
+    def unwanted(self, variant: Variant) -> list[str]:
+        """Settings that are not as the variant, which is in effect, wants them: a kernel may change them."""
+        target = self._cases[variant.case].lab.target
+        return stock.differing(target, variant.stock_steering, variant.coalescing, self.nic_core)
 
     def close(self) -> None:
         """Take everything down. Closing twice is harmless."""

@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 
 from bench.lab_plan import Plan
-from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+from bench.traffic import ARRIVALS, LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
 from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
 LONGEST_S = 60.0
+_EXPLAIN_S = 0.2
 LOWEST_RATE = 100
 """Packets a second: a run waits for a thousand of them."""
 
@@ -26,7 +27,12 @@ def ab(
         int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
     ] = Traffic.payload,
     flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
+    shares: Annotated[str, typer.Option(help="Each flow's share, such as 90,5,5, in place of --flows.")] = "",
     rate: Annotated[str, typer.Option(help="Packets a second, or full: as fast as they go.")] = "full",
+    arrivals: Annotated[str, typer.Option(help=f"How they come at that rate: {ARRIVALS}.")] = "constant",
+    moderation: Annotated[
+        int, typer.Option(help="µs that the NIC waits for a batch to fill; 0: a batch arrives as one.")
+    ] = 0,
     batch: Annotated[
         int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
     ] = Traffic.batch,
@@ -40,26 +46,43 @@ def ab(
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
     seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")] = 1,
+    explain: Annotated[
+        bool, typer.Option(help="At the end a short run of each, for losses by the kernel's reasons.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
-    A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING]; the case is docker when left out.
-    Cases: native, linux, flannel, docker. Stock steering: none, rps[:mask=HEX], rps-vxlan[:mask=HEX],
-    each with netfilter=1 if wanted. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
-    backlog, or @FOLDER of one's own. Coalescing: gro, gro-list.
+    A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]; the case is docker when left out.
+    Cases: native, linux, flannel, docker. Stock steering: none; rss[:mask=HEX,ports=0]; rps, rps-vxlan,
+    rps-veth[:mask=HEX] at the NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those
+    behind; rfs, rfs-vxlan, rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which
+    'overspray stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
+    backlog, or @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward;
+    defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
+    from bench.best_file import add_origins, resolved
     from bench.variant import Variant
 
     variants = [Variant.parse(a), Variant.parse(b)]
-    traffic = Traffic(payload, flows, batch, rate=_rate(rate))
+    traffic = Traffic(
+        payload,
+        shares.count(",") + 1 if shares else flows,
+        batch,
+        rate=_rate(rate),
+        arrivals=arrivals,
+        moderation=moderation,
+        shares=shares,
+    )
+    variants = resolved(variants, traffic, core, _to_stderr)
 
     import json
 
     from bench.ab import lines, report
     from bench.bed import Bed
+    from bench.explain import explained
     from bench.progress import noted
     from bench.rounds import Timing
     from bench.rounds import rounds as measured
@@ -78,12 +101,19 @@ def ab(
                 f"{each[1].rate / each[0].rate:.2f} times",
                 err=True,
             )
-    result = report([one for one, _ in found], [two for _, two in found], seed)
+        note("a run of each that tells reasons")
+        told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr) if explain else []
+    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, told)
+    add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
     for line in lines(result):
         typer.echo(line)
+
+
+def _to_stderr(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _rate(text: str) -> int | None:

@@ -1,9 +1,9 @@
 """One run: a variant in effect, the wire running, and what came of it."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 from bench import histogram, losses
 from bench.bed import Bed, Effect
@@ -53,6 +53,12 @@ class Sample:
         """Share of the offered packets that did not arrive."""
         return 1 - self.delivered / self.offered if self.offered else 0.0
 
+    @classmethod
+    def read(cls, saved: Mapping[str, Any]) -> Self:
+        """Of a saved run, whose batch and point are left out; TypeError where a field is missing."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: saved[name] for name in names if name in saved})
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
@@ -73,20 +79,22 @@ def measured(
     """One run of a variant that is in effect; raises as :func:`run`."""
     wire, sink, lost = effect.case.wire, effect.case.sink, effect.case.losses
     mark = wire.traffic.run % 0xFFFFFFFF + 1
-    wire.begin(mark)
+    wire.begin(mark, effect.cores_of_flows)
     sink.begin(mark)
     seen, wired, counted = effect.seen(), wire.counts(), lost.read()
-    with wire.running() as thread:
-        bed.observer.watch(thread)
+    with wire.running() as threads:
+        for thread in threads:
+            bed.observer.watch(thread)
         time.sleep(warm_up)
         first, before, begun = bed.observer.read(), (wire.sent, sink.delivered), time.monotonic()
         time.sleep(seconds)
         wait_for(lambda: sink.delivered - before[1] >= _FEWEST or wire.error, f"{_FEWEST} packets to arrive")
         after, ended = (wire.sent, sink.delivered), time.monotonic()
         last = bed.observer.read()
-        bed.observer.forget(thread)
+        for thread in threads:
+            bed.observer.forget(thread)
     offered = wire.sent - wired["sent"]
-    invalid = list(_unsettled(effect, seen, wired, offered))
+    invalid = [*_unsettled(effect, seen, wired, offered), *bed.unwanted(variant)]
     span, used = ended - begun, cost(first, last)
     drops = _drops(effect, wired, losses.by_stage(counted, lost.read()))
     share = used.wire_share
@@ -112,7 +120,8 @@ def measured(
         cores={str(core): kinds for core, kinds in used.cores.items()},
         per_packet=used.per_packet(after[1] - before[1]),
         wire_share=share,
-        limited=share > WIRE_LIMIT and not _met(bed, after[0] - before[0], span),
+        limited=share > WIRE_LIMIT
+        and not (_met(bed, after[0] - before[0], span) or _overran(drops, offered)),
         settings=effect.settings,
         invalid=invalid,
     )
@@ -122,6 +131,11 @@ def _met(bed: Bed, offered: int, span: float) -> bool:
     """Whether the wire kept to the rate that was asked for: then it was no limit."""
     rate = bed.traffic.rate
     return rate is not None and offered >= 0.99 * rate * span
+
+
+def _overran(drops: Mapping[str, Mapping[str, int]], offered: int) -> bool:
+    """Whether the NIC's ring was full: a receiver on another core (threads) was slower than the wire."""
+    return drops.get("wire", {}).get("drop_ring", 0) > offered // 100
 
 
 def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What is compared: ``[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]``, the same text everywhere."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from bench.lab_plan import CASES, WITH_CONTAINERS
@@ -9,11 +9,28 @@ from steering import plan, policy, stock
 from steering.errors import BadInput, unknown
 from steering.spec import Spec
 
+PATHS = {"native": stock.PATH[:1], "linux": stock.PATH[:2], **dict.fromkeys(WITH_CONTAINERS, stock.PATH)}
+"""The devices on each case's receive path."""
 DEFAULT_CASE = "docker"
+STOCK_BEST = "stock-best"
+"""In place of a steering: what a saved sweep found best (`bench.best_file`)."""
 FORM = "[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]"
 
+_ROWS = {"udp-forward": "UDP forwarding", "defer": "NAPI deferral", "threaded": "threaded NAPI"}
+"""What coalescing asks of the kernel, as rows of the doctor."""
 # A path (`@…/…`) or a value is not taken for a case: those start with '@' or hold a ':'.
 _CASE = re.compile(r"([^/@:+]*)/(.*)", re.S)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The sweep that a variant is from."""
+
+    text: str
+    """How it was named."""
+    file: str
+    warnings: tuple[str, ...] = ()
+    """Why it may not be the best here."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +40,7 @@ class Variant:
     case: str
     steering: Spec
     coalescing: tuple[Spec, ...] = ()
+    origin: Origin | None = field(default=None, compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -34,9 +52,10 @@ class Variant:
         steering, *coalescing = rest.split("+")
         if not steering or not all(coalescing):
             raise BadInput(f"'{text}' is no variant: write {FORM}")
-        if len(set(coalescing)) < len(coalescing):
+        specs = tuple(map(Spec.parse, coalescing))
+        if len({spec.name for spec in specs}) < len(specs):
             raise BadInput(f"'{text}' names a coalescing twice")
-        return cls(case, Spec.parse(steering), tuple(map(Spec.parse, coalescing)))
+        return cls(case, Spec.parse(steering), specs)
 
     @property
     def is_stock(self) -> bool:
@@ -51,14 +70,18 @@ class Variant:
     @property
     def needs(self) -> tuple[str, ...]:
         """What the doctor must find for it, beside what the wire needs."""
+        rows = [_ROWS[spec.name] for spec in self.coalescing if spec.name in _ROWS]
         if self.is_stock:
-            return () if self.steering.name == "none" else ("RPS",)
+            kind = self.steering.name.partition("-")[0].upper()
+            return (*((kind,) if kind in ("RPS", "RFS") else ()), *rows)
         delivered = () if self.steering.args.get("deliver") == plan.Delivery.VETH else ("tc links",)
-        return ("cpumap programs", *delivered)
+        return ("cpumap programs", *delivered, *rows)
 
     def check(self, nic_core: int) -> None:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
-        stock.check(self.stock_steering, self.coalescing, nic_core, has_tunnel=self.case != "native")
+        if self.steering.name == STOCK_BEST:
+            raise BadInput(f"'{self}' is not looked up here: name the variant that it stands for")
+        stock.check(self.stock_steering, self.coalescing, nic_core, PATHS[self.case])
         if self.is_stock:
             return
         if not self.steering.path and self.steering.name not in policy.names():

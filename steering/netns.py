@@ -17,6 +17,8 @@ from steering.errors import OversprayError
 from steering.libc import CLONE_NEWNET, setns, unshare
 
 RUN = Path("/run/netns")
+OWN = ""
+"""In place of a name: the namespace that the calling thread is in."""
 _HERE = Path("/proc/thread-self/ns/net")
 
 
@@ -25,7 +27,7 @@ def entered(name: str) -> Iterator[None]:
     """The calling thread is in the named namespace until the block ends."""
     with _coming_back():
         try:
-            handle = os.open(RUN / name, os.O_RDONLY | os.O_CLOEXEC)
+            handle = os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'") from None
         except OSError as error:
@@ -86,9 +88,16 @@ def names() -> list[str]:
 def exists(name: str) -> bool:
     """Whether a name stands for a namespace: the bare file of a killed maker does not."""
     try:
-        return (RUN / name).stat().st_dev == _HERE.stat().st_dev  # nsfs, where all namespaces are
+        return _path(name).stat().st_dev == _HERE.stat().st_dev  # nsfs, where all namespaces are
     except OSError:
         return False
+
+
+def inode(name: str) -> int:
+    """The number by which the kernel tells it from others; OversprayError where there is none."""
+    if not exists(name):
+        raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'")
+    return (RUN / name).stat().st_ino
 
 
 def index(device: str) -> int:
@@ -105,6 +114,10 @@ def processes(name: str) -> list[int]:
         inode = (RUN / name).stat().st_ino
         return [int(path.parts[2]) for path in Path("/proc").glob("[0-9]*/ns/net") if _inode(path) == inode]
     return []
+
+
+def _path(name: str) -> Path:
+    return _HERE if name == OWN else RUN / name
 
 
 def _inode(path: Path) -> int | None:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pyroute2.ethtool.ioctl import EthtoolError, EthtoolFeaturesList, IoctlEthtool, NoSuchDevice
 
-from steering import sysfs
+from steering import cores, napi, sysfs
 from steering.errors import BadInput, OversprayError
 
 
@@ -72,31 +73,32 @@ class Sysctl(Setting):
 
 
 @dataclass(frozen=True)
-class RpsMask(Setting):
-    """The cores to which RPS hands what a device receives: hexadecimal, without commas and leading zeros.
-
-    One mask for all of its active queues; where they differ, one for each, with blanks between.
-    """
+class _OfQueues(Setting):
+    """One value for all active receive queues of a device; where they differ, one for each, with blanks."""
 
     device: str
+    file: ClassVar[str]
 
     def __str__(self) -> str:
-        return f"rps_cpus of {self.device}"
+        return f"{self.file} of {self.device}"
 
     def _read(self) -> str:
         with sysfs.opened() as root:
-            texts = [sysfs.read(root, path) for path in self._paths(root)]
-        masks = [f"{int(text.replace(',', ''), 16):x}" for text in texts]
-        return " ".join(masks if len(set(masks)) > 1 else masks[:1])
+            return _joined([self._form(sysfs.read(root, path)) for path in self._paths(root)])
 
     def _write(self, value: str) -> None:
-        masks = value.split()
         with sysfs.opened() as root:
             paths = self._paths(root)
-            if len(masks) not in (1, len(paths)):
-                raise OversprayError(f"set {self}: {len(masks)} masks for {len(paths)} queues")
-            for path, mask in zip(paths, masks * len(paths), strict=False):
-                sysfs.write(root, path, _with_commas(mask))
+            for path, one in zip(paths, _each(self, value, len(paths)), strict=True):
+                sysfs.write(root, path, self._text(one))
+
+    def _form(self, text: str) -> str:
+        """The kernel's text, in the form in which values are compared."""
+        return text
+
+    def _text(self, value: str) -> str:
+        """A value, as the kernel wants it."""
+        return value
 
     def _paths(self, root: int) -> list[str]:
         folder = f"class/net/{self.device}/queues"
@@ -106,7 +108,90 @@ class RpsMask(Setting):
                 numbers = sorted(int(each.name[3:]) for each in queues if each.name.startswith("rx-"))
         finally:
             os.close(handle)
-        return [f"{folder}/rx-{number}/rps_cpus" for number in numbers]
+        return [f"{folder}/rx-{number}/{self.file}" for number in numbers]
+
+
+@dataclass(frozen=True)
+class RpsMask(_OfQueues):
+    """The cores to which RPS hands what a device receives: hexadecimal, without commas and leading zeros."""
+
+    file = "rps_cpus"
+
+    def _form(self, text: str) -> str:
+        return f"{int(text.replace(',', ''), 16):x}"
+
+    def _text(self, value: str) -> str:
+        return _with_commas(value)
+
+
+@dataclass(frozen=True)
+class RpsFlows(_OfQueues):
+    """How many flows receive flow steering (RFS) knows of each queue, a power of two; 0: it is off."""
+
+    file = "rps_flow_cnt"
+
+
+@dataclass(frozen=True)
+class Attribute(Setting):
+    """``/sys/class/net/DEVICE/NAME``, such as ``gro_flush_timeout``."""
+
+    device: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.device}"
+
+    def _read(self) -> str:
+        with sysfs.opened() as root:
+            return sysfs.read(root, f"class/net/{self.device}/{self.name}")
+
+    def _write(self, value: str) -> None:
+        with sysfs.opened() as root:
+            sysfs.write(root, f"class/net/{self.device}/{self.name}", value)
+
+
+@dataclass(frozen=True)
+class Threaded(Attribute):
+    """Whether threads of the kernel poll a device (threaded NAPI): ``1`` or ``0``."""
+
+    name: str = "threaded"
+
+    def _write(self, value: str) -> None:
+        try:
+            super()._write(value)
+        except OSError as error:
+            # A veth is polled only while it has GRO or an XDP program: a killed run's is gone with it.
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            with napi.there(self.device):
+                super()._write(value)
+
+
+@dataclass(frozen=True)
+class NapiCores(Setting):
+    """The cores on which the threads that poll a device may run: a mask as `RpsMask` has it.
+
+    One for all of them; where they differ, one for each, with blanks between. Missing while it has none.
+    """
+
+    device: str
+
+    def __str__(self) -> str:
+        return f"napi_cores of {self.device}"
+
+    def _read(self) -> str:
+        masks = [sum(1 << core for core in os.sched_getaffinity(thread)) for thread in self._threads()]
+        return _joined([f"{mask:x}" for mask in masks])
+
+    def _write(self, value: str) -> None:
+        threads = self._threads()
+        for thread, mask in zip(threads, _each(self, value, len(threads)), strict=True):
+            os.sched_setaffinity(thread, cores.from_mask(mask))
+
+    def _threads(self) -> list[int]:
+        if found := napi.threads(self.device):
+            return found
+        raise Missing(f"{self.device} is not polled by threads, or the kernel names none (Linux 6.8 does)")
 
 
 @dataclass(frozen=True)
@@ -135,7 +220,8 @@ class Feature(Setting):
         return features
 
 
-KINDS: dict[str, type[Setting]] = {kind.__name__: kind for kind in (Sysctl, RpsMask, Feature)}
+_KINDS = (Sysctl, RpsMask, RpsFlows, Attribute, Threaded, NapiCores, Feature)
+KINDS: dict[str, type[Setting]] = {kind.__name__: kind for kind in _KINDS}
 """What :func:`from_dict` can read."""
 
 
@@ -143,6 +229,19 @@ def from_dict(fields: dict[str, str]) -> Setting:
     """What :meth:`Setting.as_dict` wrote. Raises KeyError or TypeError where it is no such thing."""
     rest = {key: value for key, value in fields.items() if key != "kind"}
     return KINDS[fields["kind"]](**rest)
+
+
+def _joined(values: list[str]) -> str:
+    """All of them, or the one that all have."""
+    return " ".join(values if len(set(values)) > 1 else values[:1])
+
+
+def _each(setting: Setting, value: str, count: int) -> list[str]:
+    """What :func:`_joined` joined, for each of so many."""
+    values = value.split()
+    if len(values) not in (1, count):
+        raise OversprayError(f"set {setting}: {len(values)} values for {count} of them")
+    return values * (count // len(values))
 
 
 def _with_commas(mask: str) -> str:

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pyroute2 import IPRoute
 from pyroute2.ethtool.ioctl import IoctlEthtool
 
-from steering import bpf, cores, sysfs
+from steering import bpf, cores, napi, sysfs
 from steering.bpf import CpuMap, Kind, Link, Program, Tracepoint, returning
 from steering.compile import Module
 from steering.errors import OversprayError
+from steering.settings import Attribute, Feature, NapiCores, RpsFlows, Setting, Threaded
 
 TRACEPOINTS = (
     "xdp_cpumap_enqueue",
@@ -115,6 +116,41 @@ def rps() -> str:
         if int(sysfs.read(root, mask).replace(",", ""), 16) != 1:
             raise OversprayError("a mask was written, and is not there")
     return "a mask was set"
+
+
+def rfs() -> str:
+    """A queue's table of flows; that of the machine's sockets comes with it."""
+    return _taken(RpsFlows("lo"), "64")
+
+
+def deferral() -> str:
+    """A timer that polls, on a veth."""
+    with IPRoute() as ip:
+        _veth(ip)
+    _taken(Attribute(_DEVICE, "gro_flush_timeout"), "20000")
+    return _taken(Attribute(_DEVICE, "napi_defer_hard_irqs"), "1")
+
+
+def threaded() -> str:
+    """Threads that poll a veth, and cores for them."""
+    with IPRoute() as ip:
+        _veth(ip)
+    with napi.there(_DEVICE):
+        Threaded(_DEVICE).write("1")
+        return _taken(NapiCores(_DEVICE), f"{1 << _a_core():x}")
+
+
+def udp_forward() -> str:
+    """A NIC that merges datagrams that are not for this host."""
+    with IPRoute() as ip:
+        _veth(ip)
+    return _taken(Feature(_DEVICE, "rx-udp-gro-forwarding"), "on")
+
+
+def _taken(setting: Setting, value: str) -> str:
+    """The setting, set: what is not kept raises."""
+    setting.write(value)
+    return f"{setting} was set"
 
 
 def _veth(ip: IPRoute) -> int:

@@ -35,13 +35,14 @@ class Change:
     """A setting as it was found; a line of the journal."""
 
     ns: str
+    """Its name, or `netns.OWN` for what the whole machine has."""
     cookie: int
     """Of the namespace: another one of that name has another."""
     setting: Setting
     found: str
 
     def __str__(self) -> str:
-        return f"{self.setting} in {self.ns}"
+        return f"{self.setting} in {self.ns or 'the machine'}"
 
     def as_line(self) -> bytes:
         """One line of JSON."""

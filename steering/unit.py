@@ -106,7 +106,9 @@ class Unit(Closing):
             self.program = self._module.load("steer", Kind.XDP)
             self._rows: dict[Route, int] = {}
             self._setting = self._set_up(secret)
-            self._observers = {event: self.load(f"on_{event}", Kind.RAW_TRACEPOINT) for event in _EVENTS}
+            self.observers = {
+                f"xdp_{event}": self.load(f"on_{event}", Kind.RAW_TRACEPOINT) for event in _EVENTS
+            }
             self._observing: list[bpf.Tracepoint] = []
             stack.callback(self.rest)
             self._open = stack.pop_all()
@@ -126,8 +128,8 @@ class Unit(Closing):
         """
         if not self._observing:
             try:
-                for event, observer in self._observers.items():
-                    self._observing.append(bpf.Tracepoint(observer, f"xdp_{event}"))
+                for event, observer in self.observers.items():
+                    self._observing.append(bpf.Tracepoint(observer, event))
             except BaseException:
                 self.rest()  # half of them would miss losses without a word
                 raise

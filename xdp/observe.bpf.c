@@ -27,17 +27,32 @@ static ALWAYS_INLINE bool is_watched(void)
 	       observe_watched.lookup(&who.pid);
 }
 
-static ALWAYS_INLINE bool is_cpumap(void)
+/* Whether the current thread's name begins so. */
+static ALWAYS_INLINE bool is_named(const char *start, unsigned int length)
 {
-	const char start[] = "cpumap/";
 	char name[16] = {};
 
 	bpf_get_current_comm(name, sizeof(name));
 #pragma unroll
-	for (unsigned int i = 0; i < sizeof(start) - 1; i++)
+	for (unsigned int i = 0; i < length; i++)
 		if (name[i] != start[i])
 			return false;
 	return true;
+}
+
+static ALWAYS_INLINE bool is_cpumap(void)
+{
+	const char start[] = "cpumap/";
+
+	return is_named(start, sizeof(start) - 1);
+}
+
+/* A thread that polls a device (threaded NAPI), in place of a softirq. */
+static ALWAYS_INLINE bool is_napi(void)
+{
+	const char start[] = "napi/";
+
+	return is_named(start, sizeof(start) - 1);
 }
 
 /* Whose this moment is. */
@@ -49,6 +64,8 @@ static ALWAYS_INLINE enum observe_kind running(const struct observed *core)
 		return KIND_IDLE;
 	if (is_watched())
 		return KIND_WIRE;
+	if (is_napi())
+		return KIND_SOFTIRQ;
 	return is_cpumap() ? KIND_CPUMAP : KIND_OTHER;
 }
 
@@ -132,6 +149,12 @@ int on_xdp_cpumap_kthread(struct bpf_raw_tracepoint_args *ctx)
 	add(OBSERVE_BULKS, frames > 0);
 	add(OBSERVE_BULKED, frames);
 	add(OBSERVE_SLEEPS, (__u32)ctx->args[3] != 0);
+	return 0;
+}
+
+int on_ipi(struct bpf_raw_tracepoint_args *ctx)
+{
+	add(OBSERVE_IPIS, 1);
 	return 0;
 }
 

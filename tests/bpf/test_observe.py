@@ -6,6 +6,7 @@ Others use the machine too: what is global is asserted to grow by at least what 
 import os
 import socket
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,27 @@ def test_a_thread_that_nobody_watches_is_another(observer: Observer) -> None:
     check(before, after)
 
 
+def test_a_thread_that_polls_a_device_is_a_softirq(observer: Observer) -> None:
+    """All of its time, as the scheduler counts it; threads of that kind are known by their name."""
+    used: list[int] = []
+
+    def poll() -> None:
+        os.sched_setaffinity(0, {CORE})
+        Path("/proc/thread-self/comm").write_text("napi/test-1")
+        begun = time.thread_time_ns()
+        while time.thread_time_ns() - begun < 20_000_000:
+            pass
+        used.append(time.thread_time_ns() - begun)
+
+    before = observer.read()
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    thread.join()
+    after = observer.read()
+    assert grown(before, after, "softirq") >= used[0] > 0
+    check(before, after)
+
+
 def test_readings_add_up_whatever_they_interrupt(observer: Observer) -> None:
     last = observer.read()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, spinning(observer):
@@ -131,6 +153,26 @@ def test_softirqs_polls_and_switches_are_counted(observer: Observer) -> None:
     # A turn of waiting sleeps: a context switch at least.
     after = wait_for(seen, lambda: f"100 polled datagrams: {cost(before, observer.read()).events}")
     check(before, after)
+
+
+def test_interrupts_from_other_cores_are_counted(observer: Observer) -> None:
+    """Each reading interrupts every core but its own; an idle one may look by itself, a busy one does not."""
+    before, least = observer.read(), 20 * (len(cores.online()) - 1)
+    with spinning(observer):
+        wait_for(
+            lambda: observer.read().events["ipis"] - before.events["ipis"] >= least,
+            lambda: f"{least} interrupts: {cost(before, observer.read()).events}",
+        )
+
+
+def test_the_observers_programs_are_timed(observer: Observer) -> None:
+    assert {"softirq_entry", "sched_switch", "ipi"} <= set(observer.programs)
+    with bpf.Statistics():
+        before, begun = observer.read(), bpf.runs(observer.programs["sched_switch"])
+        wait_for(lambda: cost(before, observer.read()).events["switches"] >= 20, "20 context switches")
+        ran = bpf.runs(observer.programs["sched_switch"]) - begun
+    assert ran.count >= 20
+    assert ran.ns > 0
 
 
 def test_a_cpumap_thread_has_a_kind_and_bulks(

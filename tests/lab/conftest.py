@@ -4,6 +4,7 @@ What keeps these tests from flaking: frames go out in windows, so that N of N ho
 is; every wait is for a condition with a deadline; no test asserts a rate or a time, or sleeps.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from bench.exclusive import holder
 from bench.lab import Lab
 from steering import netns, policy
 from steering.datapath import Units
+from steering.settings import Setting, Sysctl
 
 
 def host_state() -> dict[str, object]:
@@ -65,6 +67,14 @@ def overlay(host_as_found: None, request: pytest.FixtureRequest) -> Iterator[Lab
     """Both kinds of overlay: the bridge in the host's namespace, and in one of its own."""
     with labs.lab(request.param, 2) as up:
         yield up
+
+
+@pytest.fixture
+def sockets_known() -> Iterator[Setting]:
+    """The size of RFS' table, which is the whole machine's: other test runs wait until the test ends."""
+    with Path("/run/overspray/rfs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Sysctl("net/core/rps_sock_flow_entries")
 
 
 @pytest.fixture(scope="session")

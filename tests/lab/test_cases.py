@@ -101,14 +101,26 @@ def test_packets_of_another_run_are_foreign(flannel: Lab) -> None:
         assert [int(n) for n in sink.arrivals()["sequence"]] == [*range(100, 200)]
 
 
-def test_a_paced_wire_sends_exactly_so_many(flannel: Lab) -> None:
-    traffic = Traffic(batch=4, rate=400_000)
+@pytest.mark.parametrize(
+    "traffic",
+    [
+        Traffic(batch=4, rate=400_000),
+        Traffic(batch=16, rate=400_000, arrivals="poisson", moderation=50, flows=2, shares="3,1"),
+    ],
+    ids=["constant", "poisson, moderated, shares"],
+)
+def test_a_paced_wire_sends_exactly_so_many(flannel: Lab, traffic: Traffic) -> None:
     with passing(flannel), Sink(flannel) as sink, Wire(flannel, traffic, NIC_CORE) as wire:
         wire.send(2001)
         assert wire.sent == 2001
         # A busy core may serve the NIC late, when batches have gone on: what its ring has lost is counted.
         wait_for(lambda: sink.delivered + wire.counts()["drop_ring"] == 2001, "every packet")
-        assert sink.order().reordered == 0
+        found = sink.order()
+        assert (found.reordered, found.duplicates) == (0, 0)
+        parts = [int((sink.arrivals()["flow"] == flow).sum()) for flow in range(traffic.flows)]
+        assert sum(parts) == found.received == sink.delivered
+        if traffic.shares and not wire.counts()["drop_ring"]:
+            assert parts == [1501, 500]
 
 
 @pytest.mark.parametrize(

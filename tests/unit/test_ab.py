@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from bench.ab import compared, is_limited, lines, report
-from bench.run import Sample
+from bench.explain import Explained
+from bench.run import Sample, _overran
 
 A = Sample(
     variant="flannel/none",
@@ -62,6 +63,35 @@ def test_a_person_is_told_of_loss_settings_and_verdict() -> None:
     assert "settings that differ (a | b): nic0 rx-gro off | on, vxlan0 rps_cpus 0 | None" in text
 
 
+def test_where_packets_went_is_told_in_shares_of_what_was_offered() -> None:
+    freed = {"enqueue_to_backlog": {"cpu_backlog": 50, "not_specified": 0}}
+    a = Explained(1000, 940, freed, {"wire": {"drop_ring": 9}}, 1.0)
+    assert a.unexplained == 1
+    text = lines(report(series(A), series(B), explained=[a, Explained(1000, 1000, {}, {}, 64.0)]))
+    told = [line for line in text if "tells reasons" in line]
+    assert told == [
+        "a lost, in a run that tells reasons: wire drop_ring 0.90% (9), "
+        "enqueue_to_backlog cpu_backlog 5.00% (50), unexplained 0.10% (1)"
+    ]
+    assert next(line for line in text if line.startswith("packets an skb")).split()[3:] == ["1", "64"]
+
+
+def test_events_are_told_by_packet_and_by_poll() -> None:
+    events = {"polls": 0.1, "polled": 3.0, "bulks": 0.0, "bulked": 0.0, "ipis": 0.25}
+    text = lines(report([replace(each, per_packet=events) for each in series(A)], series(B)))
+    shown = {line[:26].strip(): line[26:].split()[0] for line in text if " " in line}
+    assert (shown["NAPI polls a packet"], shown["packets a poll"], shown["IPIs a packet"]) == (
+        "0.1",
+        "30",
+        "0.25",
+    )
+    assert (shown["packets a cpumap bulk"], shown["packets an skb"], shown["softirqs a packet"]) == (
+        "-",
+        "-",
+        "-",
+    )
+
+
 def test_what_the_wire_limits_never_wins() -> None:
     limited = [replace(each, limited=True, wire_share=0.7) for each in series(B)]
     assert is_limited(limited)
@@ -83,3 +113,15 @@ def test_other_work_on_the_machine_is_said() -> None:
     assert found.verdict == "better"
     assert found.warnings == ("other work took 40% of core 0 from flannel/none: measure again in quiet",)
     assert compared(series(A), series(B)).warnings == ()
+
+
+def test_a_full_ring_tells_that_the_receiver_was_slower_than_the_wire() -> None:
+    assert not _overran({}, 1000)
+    assert not _overran({"wire": {"drop_ring": 10}}, 1000)
+    assert _overran({"wire": {"drop_ring": 11}}, 1000)
+
+
+def test_who_was_named_by_a_sweep_is_told() -> None:
+    found = report(series(A), series(B))
+    found["named"] = {"a": {"text": "flannel/stock-best", "file": "some.json"}}
+    assert "a is flannel/stock-best of some.json" in lines(found)

@@ -73,7 +73,20 @@ enum observe_counter {
 	OBSERVE_BULKED,   /* frames in them */
 	OBSERVE_SLEEPS,   /* times that a cpumap thread slept, or made way, before it looked into its queue */
 	OBSERVE_SWITCHES, /* context switches, to and from idle as well */
+	OBSERVE_IPIS,     /* interrupts that cores got from other cores: to call a function, to schedule */
 	OBSERVE_COUNTERS
+};
+
+enum freed_counter {
+	FREED_SEEN,    /* packets that the kernel dropped on the whole machine */
+	FREED_UNNAMED, /* of the watched ones those for whose place and reason there was no room */
+	FREED_COUNTERS
+};
+
+enum ends_counter {
+	ENDS_PACKETS,  /* as the IP stack of the path's end had them, after GRO */
+	ENDS_SEGMENTS, /* packets that were in them */
+	ENDS_COUNTERS
 };
 
 #endif
