@@ -1,5 +1,6 @@
 """IPv6 inside and outside: what the stock stack carries, and ours on the cores that a policy chose."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 from ground import NIC_CORE, WORKER_CORE, attached
 from pyroute2 import IPRoute
+from scapy.utils import checksum
 
 from bench import lab as labs
-from bench.frame import build
+from bench.frame import Frame, build
 from bench.lab import Lab
 from bench.seen import passing
 from bench.sink import Sink
@@ -114,6 +116,27 @@ def test_an_outer_checksum_is_missed_over_ipv6(units: Units) -> None:
             with Datapath(lax, datapath.plan, units) as datapath:
                 wire.send_windowed(100, lambda: sink.delivered)
                 assert datapath.totals().passed == 0
+
+
+def with_options(frame: Frame) -> Frame:
+    """With destination options, that say nothing, in front of the UDP header."""
+    at = frame.header_bytes - 8
+    data = bytearray(frame.data[:at] + bytes([17, 0, 1, 4, 0, 0, 0, 0]) + frame.data[at:])
+    data[frame.inner + 20] = 60
+    for length in (16, frame.inner - 12, frame.inner + 18):  # outer IP, outer UDP, inner IP
+        struct.pack_into(">H", data, length, struct.unpack_from(">H", data, length)[0] + 8)
+    struct.pack_into(">H", data, 24, 0)
+    struct.pack_into(">H", data, 24, checksum(bytes(data[14:34])))
+    return replace(frame, data=bytes(data), header_bytes=frame.header_bytes + 8)
+
+
+def test_extension_headers_take_the_stock_path_and_arrive(units: Units) -> None:
+    with labs.lab("flannel", 1, 6, 4) as lab, Sink(lab) as sink:
+        frame = with_options(build(lab.plan, 18))
+        with Wire(lab, core=NIC_CORE, frame=frame) as wire, attached(lab, "pin", units) as datapath:
+            wire.send_windowed(100, lambda: sink.delivered)
+            assert datapath.totals().steer["pass_options"] == datapath.totals().passed == 100
+            assert sink.by_core() == {NIC_CORE: 100}
 
 
 @pytest.mark.parametrize("case", ["linux", "flannel", "docker"])
