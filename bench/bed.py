@@ -10,6 +10,7 @@ from bench.lab import Lab
 from bench.lab_plan import Plan as LabPlan
 from bench.losses import Losses
 from bench.observer import Observer
+from bench.reader import sink_of
 from bench.seen import Seen
 from bench.sink import SHARE, Sink
 from bench.traffic import Traffic
@@ -68,8 +69,11 @@ class Bed(Closing):
         mtu: int = LabPlan.inner_mtu,
         ip: int = 4,
         outer_ip: int = 4,
+        sink: str = "count",
     ) -> None:
-        """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them."""
+        """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them; ``sink`` as
+        `bench.reader.sink_of` has it."""
+        self._reads = sink_of(sink)
         self.nic_core = cores.usable()[0] if nic_core is None else nic_core
         cores.require_usable(self.nic_core)
         for variant in variants:
@@ -86,6 +90,11 @@ class Bed(Closing):
             made = stack.enter_context(labs.several(plans.values()))
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
             self._open = stack.pop_all()
+
+    @property
+    def sink(self) -> str:
+        """What receives, written out: ``count``, or ``read:core=N,batch=N``."""
+        return str(self._reads or "count")
 
     @property
     def labs(self) -> list[Lab]:
@@ -121,6 +130,8 @@ class Bed(Closing):
         self._open.close()
 
     def _equipped(self, stack: ExitStack, lab: Lab) -> Case:
-        sink = stack.enter_context(Sink(lab, SHARE))
+        # A flow has one reader, which a connected socket tells RFS.
+        is_one = self.traffic.flows == 1
+        sink = stack.enter_context(Sink(lab, SHARE, self._reads, connected=bool(self._reads) and is_one))
         wire = stack.enter_context(Wire(lab, self.traffic, self.nic_core))
         return Case(lab, wire, sink, stack.enter_context(Losses([*lab.names.values()])))
