@@ -38,9 +38,7 @@ def bed(case: str, inner: int, outer: int) -> Iterator[tuple[Lab, Wire, Sink]]:
         yield lab, wire, sink
 
 
-@pytest.mark.parametrize(
-    ("case", "inner", "outer"), [("flannel", 6, 6), ("docker", 6, 6), ("flannel", 6, 4), ("docker", 4, 6)]
-)
+@pytest.mark.parametrize(("case", "inner", "outer"), [("flannel", 6, 6), ("docker", 6, 6), ("flannel", 6, 4)])
 def test_every_packet_on_the_expected_core(units: Units, case: str, inner: int, outer: int) -> None:
     with bed(case, inner, outer) as (lab, wire, sink):
         with passing(lab) as nic:
@@ -64,11 +62,10 @@ def test_every_packet_on_the_expected_core(units: Units, case: str, inner: int, 
         assert [int((sink.arrivals()["flow"] == flow).sum()) for flow in (0, 1)] == [N // 2, N // 2]
 
 
-@pytest.mark.parametrize(("case", "address"), [("native", "2001:2::2"), ("linux", "2001:db8:77:1::1")])
-def test_the_stock_stack_delivers_where_there_is_no_container(case: str, address: str) -> None:
-    with labs.lab(case, inner=6) as lab, passing(lab), Sink(lab) as sink, Wire(lab, core=NIC_CORE) as wire:
+def test_the_stock_stack_delivers_where_there_is_no_container() -> None:
+    with labs.lab("linux", inner=6) as lab, passing(lab), Sink(lab) as sink, Wire(lab, core=NIC_CORE) as wire:
         wire.send_windowed(N, lambda: sink.delivered)
-        assert (lab.sinks[0][1], sink.delivered) == (address, N)
+        assert (lab.sinks[0][1], sink.delivered) == ("2001:db8:77:1::1", N)
 
 
 def test_at_full_rate_every_packet_is_accounted_for(units: Units) -> None:
