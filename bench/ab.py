@@ -7,6 +7,7 @@ from typing import Any
 
 from bench.run import WIRE_LIMIT, Sample
 from bench.statistics import Comparison, compare
+from bench.traffic import Traffic
 
 METRIC = "delivered_pps"
 _DISTURBED = 0.05
@@ -76,14 +77,17 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def report(a: Sequence[Sample], b: Sequence[Sample], seed: int = 0) -> dict[str, Any]:
-    """The whole comparison, for JSON."""
+def report(
+    a: Sequence[Sample], b: Sequence[Sample], seed: int = 0, traffic: Traffic | None = None
+) -> dict[str, Any]:
+    """The whole comparison, for JSON; with what was sent, if that is given."""
     found = compared(a, b, seed)
     ratio = {"median": found.ratio.median, "low": found.ratio.low, "high": found.ratio.high}
     return {
         "a": a[0].variant,
         "b": b[0].variant,
         "metric": METRIC,
+        "traffic": traffic.as_dict() if traffic else None,
         "ratio": ratio,
         "verdict": found.verdict,
         "reasons": [*found.reasons],

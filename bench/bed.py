@@ -4,18 +4,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from bench import frame
 from bench import lab as labs
 from bench.lab import Lab
+from bench.lab_plan import Plan as LabPlan
 from bench.losses import Losses
 from bench.observer import Observer
+from bench.seen import Seen
 from bench.sink import SHARE, Sink
 from bench.traffic import Traffic
 from bench.variant import Variant
 from bench.wire import NEEDS, Wire
-from steering import bpf, cores, doctor, netns, plan, stock
-from steering.bpf import Kind
+from steering import cores, doctor, plan, stock
 from steering.closing import Closing
-from steering.compile import Module
 from steering.datapath import Datapath, Units
 from steering.undo import Changes
 
@@ -38,14 +39,14 @@ class Effect:
     settings: dict[str, str]
     """As read back from the devices."""
     datapath: Datapath | None
-    """Ours; else the stock stack runs, under a program that passes all and counts."""
-    passing: Module
+    """Ours; else the stock stack runs, under a program that counts."""
+    nic: Seen
 
     def seen(self) -> int:
         """Frames that the NIC has had; since attaching, or since the bed was made: use differences."""
         if self.datapath:
             return self.datapath.totals().steer["seen"]
-        return int(self.passing.counts("pass_counters", "pass_counter")["seen"].sum())
+        return self.nic.frames
 
 
 class Bed(Closing):
@@ -62,17 +63,20 @@ class Bed(Closing):
         traffic: Traffic,
         nic_core: int | None = None,
         containers: int = 1,
+        mtu: int = LabPlan.inner_mtu,
     ) -> None:
         self.nic_core = cores.usable()[0] if nic_core is None else nic_core
         cores.require_usable(self.nic_core)
         for variant in variants:
             variant.check(self.nic_core)
-        plans = {variant.case: labs.planned(variant.case, containers) for variant in variants}
+        plans = {variant.case: labs.planned(variant.case, containers, mtu) for variant in variants}
+        for each in plans.values():
+            frame.build(each, traffic.payload)  # says so where it does not fit
         doctor.require(*NEEDS, *dict.fromkeys(row for variant in variants for row in variant.needs))
         self.traffic = traffic
         with ExitStack() as stack:
             self._units = stack.enter_context(Units())
-            self._passing = stack.enter_context(Module("pass.bpf.c"))
+            self._nic = stack.enter_context(Seen())
             self.observer = stack.enter_context(Observer())
             made = stack.enter_context(labs.several(plans.values()))
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
@@ -86,14 +90,14 @@ class Bed(Closing):
         with ExitStack() as stack:
             datapath = None
             if variant.is_stock:
-                stack.enter_context(self._stock(case.lab))
+                stack.enter_context(self._nic.attached(case.lab))
             else:
                 planned = plan.read(variant.steering, self.nic_core)
                 datapath = stack.enter_context(Datapath(target, planned, self._units))
             # After the program, without which nothing polls a veth: threads that do have their cores set.
             changes = stack.enter_context(Changes())
             stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
-            yield Effect(case, stock.effective(target), datapath, self._passing)
+            yield Effect(case, stock.effective(target), datapath, self._nic)
 
     def close(self) -> None:
         """Take everything down. Closing twice is harmless."""
@@ -103,9 +107,3 @@ class Bed(Closing):
         sink = stack.enter_context(Sink(lab, SHARE))
         wire = stack.enter_context(Wire(lab, self.traffic, self.nic_core))
         return Case(lab, wire, sink, stack.enter_context(Losses([*lab.names.values()])))
-
-    def _stock(self, lab: Lab) -> bpf.Link:
-        """The NIC takes the wire's frames only while it has a program; and so it has the offloads of ours."""
-        program = self._passing.load("pass", Kind.XDP)
-        with netns.entered(lab.host_ns):
-            return bpf.Link(program, lab.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)

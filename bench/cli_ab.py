@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+from bench.lab_plan import Plan
+from bench.traffic import ARRIVALS, LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
 from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
@@ -25,11 +26,19 @@ def ab(
         int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
     ] = Traffic.payload,
     flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
+    shares: Annotated[str, typer.Option(help="Each flow's share, such as 90,5,5, in place of --flows.")] = "",
     rate: Annotated[str, typer.Option(help="Packets a second, or full: as fast as they go.")] = "full",
+    arrivals: Annotated[str, typer.Option(help=f"How they come at that rate: {ARRIVALS}.")] = "constant",
+    moderation: Annotated[
+        int, typer.Option(help="µs that the NIC waits for a batch to fill; 0: a batch arrives as one.")
+    ] = 0,
     batch: Annotated[
         int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
     ] = Traffic.batch,
     containers: Annotated[int, typer.Option(help="Flow i is for container i modulo this; 1 to 80.")] = 1,
+    mtu: Annotated[
+        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
+    ] = Plan.inner_mtu,
     core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
@@ -39,11 +48,11 @@ def ab(
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
     A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]; the case is docker when left out.
-    Cases: native, flannel, docker. Stock steering: none; rps, rps-vxlan, rps-veth[:mask=HEX] at the NIC, the
-    tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those behind; rfs, rfs-vxlan, rfs-veth, to the
-    reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray stock-best' has found.
-    Policies: local, pin, roundrobin, flowcell, backlog, or @FOLDER of one's own. Coalescing: one of gro,
-    gro-list, udp-forward; defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
+    Cases: native, linux, flannel, docker. Stock steering: none; rps, rps-vxlan, rps-veth[:mask=HEX] at the
+    NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those behind; rfs, rfs-vxlan,
+    rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray stock-best'
+    has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell, backlog, or @FOLDER of
+    one's own. Coalescing: one of gro, gro-list, udp-forward; defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
@@ -51,7 +60,16 @@ def ab(
     from bench.variant import Variant
 
     variants = [Variant.parse(a), Variant.parse(b)]
-    traffic = Traffic(payload, flows, batch, rate=_rate(rate))
+    parts = _shares(shares)
+    traffic = Traffic(
+        payload,
+        len(parts) or flows,
+        batch,
+        rate=_rate(rate),
+        arrivals=arrivals,
+        moderation=moderation,
+        shares=parts,
+    )
     variants = resolved(variants, traffic, core, lambda text: typer.echo(text, err=True))
 
     import json
@@ -63,7 +81,7 @@ def ab(
     from bench.rounds import rounds as measured
 
     timing = Timing(rounds, seconds, seed=seed)
-    with Bed(variants, traffic, core, containers) as bed, noted() as note:
+    with Bed(variants, traffic, core, containers, mtu) as bed, noted() as note:
         for side, variant in zip("ab", variants, strict=True):
             with bed.in_effect(variant) as effect:
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
@@ -76,13 +94,20 @@ def ab(
                 f"{each[1].rate / each[0].rate:.2f} times",
                 err=True,
             )
-    result = report([one for one, _ in found], [two for _, two in found], seed)
+    result = report([one for one, _ in found], [two for _, two in found], seed, traffic)
     add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
     for line in lines(result):
         typer.echo(line)
+
+
+def _shares(text: str) -> tuple[int, ...]:
+    parts = text.split(",") if text else []
+    if not all(part.isdecimal() for part in parts):
+        raise BadInput(f"shares '{text}': write whole numbers with commas between, such as 90,5,5")
+    return tuple(map(int, parts))
 
 
 def _rate(text: str) -> int | None:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from bench.lab_plan import Plan
+
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -17,14 +19,17 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    case: Annotated[str, typer.Option(help="Receive path: native, flannel or docker.")] = "native",
+    case: Annotated[str, typer.Option(help="Receive path: native, linux, flannel or docker.")] = "native",
     containers: Annotated[int, typer.Option(help="Containers behind the tunnel, 1 to 80.")] = 1,
+    mtu: Annotated[
+        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
+    ] = Plan.inner_mtu,
     as_json: _Json = False,
 ) -> None:
     """Make a lab that stays, to look around in; commands that measure make labs of their own."""
     from bench import lab as labs
 
-    made = labs.up(case, containers)
+    made = labs.up(case, containers, mtu)
     if as_json:
         _print_json(made.as_dict())
         return
@@ -32,6 +37,8 @@ def up(
     print(f"lab up, case {made.case}:")
     print(f"  {made.wire_ns}  {plan.wire}  {plan.wire_ip}  {plan.wire_mac}")
     print(f"  {made.host_ns}  {plan.nic}   {plan.nic_ip}  {plan.nic_mac}")
+    if plan.has_tunnel and not plan.has_containers:
+        print(f"  {made.host_ns}  {plan.tunnel}   {plan.host_ip}  {plan.tunnel_mac}")
     for each in plan.containers:
         print(f"  {made.names[each.role]}  eth0   {each.ip}  {each.mac}")
     print(f"look around with 'ip netns exec {made.host_ns} bash'")

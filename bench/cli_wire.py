@@ -63,7 +63,7 @@ def bench(
     spread = f"{rate['low'] / 1e6:.2f} to {rate['high'] / 1e6:.2f}"
     typer.echo(f"{rate['median'] / 1e6:.2f} Mpps, median of {rounds} rounds ({spread})")
     typer.echo(f"{sum(each.sent for each in done)} frames sent; of these")
-    _print_counts({"seen": sum(each.seen for each in done)}, "drop_counter")
+    _print_counts({"frames": sum(each.seen for each in done)}, "seen_counter")
     drops = {name: sum(each.drops[name] for each in done) for name in done[0].drops}
     _print_counts(drops, "wire_counter")
 

@@ -44,13 +44,12 @@ def conduct(directory: Path, timing: Timing, traffic: Traffic, say: Say) -> Load
     """Measure all variants, keep every sample, and draw; returns what was kept. Raises as `Bed`."""
     variants = [Variant.parse(text) for text in VARIANTS]
     about = {"variants": VARIANTS, "baseline": BASELINE, "rounds": timing.rounds, "seconds": timing.seconds}
-    sent = {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch, "rate": traffic.rate}
     with (
         Bed(variants, traffic) as bed,
         noted() as note,
     ):  # first: what can't be made leaves no directory that is in the way
         results = Results(directory)
-        results.describe({**about, "seed": timing.seed, "traffic": sent})
+        results.describe({**about, "seed": timing.seed, "traffic": traffic.as_dict()})
         results.fingerprint("before")
         for number, samples in enumerate(rounds(bed, variants, timing, note), 1):
             for sample in samples:

@@ -1,6 +1,7 @@
 """The lab: network namespaces that hold one receive path, and nothing that anybody else made.
 
     native:   wire: wire0 <-> nic0 :host
+    linux:    wire: wire0 <-> nic0, vxlan0 :host
     flannel:  wire: wire0 <-> nic0, vxlan0, br0, veth0 :host <-> eth0 :c0
     docker:   wire: wire0 <-> nic0 :host, overlay: vxlan0, br0, veth0 <-> eth0 :c0
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from bench import lab_build
 from bench.exclusive import lab_lock
-from bench.lab_plan import Plan
+from bench.lab_plan import WITH_CONTAINERS, Plan
 from steering import netns, owner, undo
 from steering.errors import OversprayError
 from steering.owner import Owner
@@ -62,13 +63,13 @@ class Lab:
     def sinks(self) -> tuple[tuple[str, str], ...]:
         """Where packets end: namespace and address of each container, or of the host itself."""
         ends = tuple((self.names[each.role], each.ip) for each in self.plan.containers)
-        return ends or ((self.host_ns, self.plan.nic_ip),)
+        return ends or ((self.host_ns, self.plan.receiver[1]),)
 
     @property
     def target(self) -> Target:
         """The receive path, as steering wants it."""
         plan, nic = self.plan, Place(self.host_ns, self.plan.nic)
-        if not plan.has_overlay:
+        if not plan.has_tunnel:
             return Target(nic, self.nic_index, plan.nic_mac)
         overlay_ns = self.names[plan.overlay_role]
         place = Place(overlay_ns, plan.tunnel)
@@ -97,9 +98,9 @@ def lab(case: str = "native", containers: int = 1) -> Iterator[Lab]:
         yield made[case]
 
 
-def planned(case: str, containers: int) -> Plan:
+def planned(case: str, containers: int, mtu: int = Plan.inner_mtu) -> Plan:
     """What a lab of that case is to be, among labs of several cases: one that has no containers has none."""
-    return Plan(case, 1 if case == "native" else containers)
+    return Plan(case, containers if case in WITH_CONTAINERS else 1, inner_mtu=mtu)
 
 
 @contextmanager
@@ -121,9 +122,10 @@ def _made(plan: Plan) -> Iterator[Lab]:
         _remove(names.values())
 
 
-def up(case: str = "native", containers: int = 1) -> Lab:
+def up(case: str = "native", containers: int = 1, mtu: int = Plan.inner_mtu) -> Lab:
     """Make a lab that stays until :func:`down`; it is there whole, or not at all."""
-    with lab(case, containers) as made:
+    with several([Plan(case, containers, inner_mtu=mtu)]) as found:
+        made = found[case]
         if _is_up():
             raise OversprayError("a lab is up already: 'overspray lab down' removes it")
         _remove(_of_up())

@@ -37,8 +37,10 @@ def build(plan: Plan, names: Names) -> None:
         with ExitStack() as stack:
             ip = {role: stack.enter_context(_netlink(name)) for role, name in names.items()}
             _underlay(plan, names, ip)
-            if plan.has_overlay:
-                _overlay(plan, names, ip)
+            if plan.has_tunnel:
+                _tunnel(plan, names, ip)
+            if plan.has_containers:
+                _containers(plan, names, ip)
     except (NetlinkError, OSError) as error:
         raise OversprayError(
             f"the kernel refused a part of the lab: {error.args[-1]}: type 'overspray doctor'"
@@ -89,8 +91,8 @@ def _underlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
     _settle(ip["host"], plan.nic)
 
 
-def _overlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
-    """Tunnel device, bridge, containers. The tunnel's UDP socket is the host's, wherever its device is."""
+def _tunnel(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
+    """The tunnel device. Its UDP socket is the host's, wherever the device is."""
     overlay = ip[plan.overlay_role]
     tunnel: dict[str, Any] = {
         **{"vxlan_id": plan.vni, "vxlan_port": plan.port, "vxlan_local": plan.nic_ip},
@@ -98,8 +100,16 @@ def _overlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
     }
     with _handle(names[plan.overlay_role]) as place:
         ip["host"].link("add", ifname=plan.tunnel, kind="vxlan", net_ns_fd=place, **tunnel)
-    overlay.link("add", ifname=plan.bridge, kind="bridge", br_stp_state=0, br_mcast_snooping=0)
     overlay.fdb("add", ifindex=_index(overlay, plan.tunnel), lladdr=plan.peer_mac, dst=plan.wire_ip)
+    if not plan.has_containers:
+        _address(overlay, plan.tunnel, plan.host_ip, 16, plan.peer_ip, plan.peer_mac)
+        _settle(overlay, plan.tunnel)
+
+
+def _containers(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
+    """The bridge, with the tunnel and the containers on it."""
+    overlay = ip[plan.overlay_role]
+    overlay.link("add", ifname=plan.bridge, kind="bridge", br_stp_state=0, br_mcast_snooping=0)
     _join(overlay, plan, plan.tunnel, plan.peer_mac)
     for each in plan.containers:
         _container(plan, names, ip, each)

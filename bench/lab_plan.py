@@ -5,9 +5,14 @@ from dataclasses import dataclass, field
 from steering import cores
 from steering.errors import BadInput, unknown
 
-CASES = ("native", "flannel", "docker")
+CASES = ("native", "linux", "flannel", "docker")
+WITH_CONTAINERS = ("flannel", "docker")
 MOST_CONTAINERS = 80
 VXLAN_PORT = 4789
+TUNNEL_BYTES = 100
+"""What the underlay takes more than the overlay: outer headers (RFC 7348), of IPv6 as well, and some room."""
+LOWEST_MTU, HIGHEST_MTU = 576, 9000
+"""Bytes of an inner packet; above some 3400 a veth takes no native XDP, and the kernel says so."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,6 @@ class Plan:
     nic: str = "nic0"
     nic_mac: str = "02:00:00:00:00:02"
     nic_ip: str = "198.18.0.2"
-    mtu: int = 1600
     queues: int = field(default_factory=lambda: len(cores.online()))
     tunnel: str = "vxlan0"
     tunnel_mac: str = "02:00:00:00:01:02"
@@ -47,34 +51,57 @@ class Plan:
     port: int = VXLAN_PORT
     peer_mac: str = "02:00:00:00:01:01"
     peer_ip: str = "10.77.2.1"
+    host_ip: str = "10.77.1.1"
+    """The tunnel device's own address, in case ``linux``."""
     inner_mtu: int = 1500
+    """Of what is in the tunnel; of the NIC, where there is none."""
 
     def __post_init__(self) -> None:
         if self.case not in CASES:
             raise unknown("case", self.case, CASES)
         if not 1 <= self.count <= MOST_CONTAINERS:
             raise BadInput(f"{self.count} containers: choose from 1 to {MOST_CONTAINERS}")
-        if self.case == "native" and self.count != 1:
-            raise BadInput("case 'native' has no containers: leave their number out")
+        if not self.has_containers and self.count != 1:
+            raise BadInput(f"case '{self.case}' has no containers: leave their number out")
+        if not LOWEST_MTU <= self.inner_mtu <= HIGHEST_MTU:
+            raise BadInput(f"mtu {self.inner_mtu} is out of range: choose from {LOWEST_MTU} to {HIGHEST_MTU}")
 
     @property
-    def has_overlay(self) -> bool:
-        """Whether there are a tunnel, a bridge and containers."""
+    def mtu(self) -> int:
+        """Of the underlay: room for the largest packet in the tunnel."""
+        return self.inner_mtu + TUNNEL_BYTES
+
+    @property
+    def has_tunnel(self) -> bool:
+        """Whether packets come in VXLAN."""
         return self.case != "native"
 
     @property
+    def has_containers(self) -> bool:
+        """Whether there are a bridge and containers behind the tunnel."""
+        return self.case in WITH_CONTAINERS
+
+    @property
     def overlay_role(self) -> str:
-        """The namespace of tunnel and bridge: Docker keeps one for each network."""
+        """The namespace of the tunnel, and of the bridge: Docker keeps one for each network."""
         return "overlay" if self.case == "docker" else "host"
 
     @property
     def containers(self) -> tuple[Container, ...]:
         """Those behind the tunnel."""
-        numbers = range(self.count if self.has_overlay else 0)
+        numbers = range(self.count if self.has_containers else 0)
         return tuple(
             Container(f"c{at}", f"02:00:00:00:02:{at + 1:02x}", f"10.77.1.{at + 1}", f"veth{at}")
             for at in numbers
         )
+
+    @property
+    def receiver(self) -> tuple[str, str]:
+        """MAC and IP address of the first sink: for whom the wire's frames are."""
+        if self.has_containers:
+            first = self.containers[0]
+            return first.mac, first.ip
+        return (self.tunnel_mac, self.host_ip) if self.has_tunnel else (self.nic_mac, self.nic_ip)
 
     @property
     def roles(self) -> tuple[str, ...]:

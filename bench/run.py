@@ -76,15 +76,17 @@ def measured(
     wire.begin(mark)
     sink.begin(mark)
     seen, wired, counted = effect.seen(), wire.counts(), lost.read()
-    with wire.running() as thread:
-        bed.observer.watch(thread)
+    with wire.running() as threads:
+        for thread in threads:
+            bed.observer.watch(thread)
         time.sleep(warm_up)
         first, before, begun = bed.observer.read(), (wire.sent, sink.delivered), time.monotonic()
         time.sleep(seconds)
         wait_for(lambda: sink.delivered - before[1] >= _FEWEST or wire.error, f"{_FEWEST} packets to arrive")
         after, ended = (wire.sent, sink.delivered), time.monotonic()
         last = bed.observer.read()
-        bed.observer.forget(thread)
+        for thread in threads:
+            bed.observer.forget(thread)
     offered = wire.sent - wired["sent"]
     invalid = list(_unsettled(effect, seen, wired, offered))
     span, used = ended - begun, cost(first, last)

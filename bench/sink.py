@@ -4,12 +4,10 @@ That is the kernel path's ceiling: all that an application would be woken for, a
 latency are those of samples: whole windows of neighbours, for what overtakes whom only neighbours tell.
 """
 
-import mmap
 import socket
 import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +50,7 @@ class Sink(Closing):
         with ExitStack() as stack:
             self._module = stack.enter_context(Module("sink.bpf.c", defines={"CORES": cores.possible()}))
             program = self._module.load("sink", Kind.SOCKET_FILTER)
-            self._log = self._mapped()
+            self._log = self._module.map("sink_log").mapped(ARRIVAL)
             self.begin(1)
             for name, address in lab.sinks:
                 with netns.entered(name):
@@ -114,8 +112,3 @@ class Sink(Closing):
         """Close the sockets, and let go of what was counted. Closing twice is harmless."""
         self._log = np.zeros(0, ARRIVAL)  # unmaps
         self._open.close()
-
-    def _mapped(self) -> NDArray[Any]:
-        size = _LOG * cores.possible() * ARRIVAL.itemsize
-        memory = mmap.mmap(self._module.map("sink_log").fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
-        return np.frombuffer(memory, ARRIVAL)

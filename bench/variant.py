@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Self
 
-from bench.lab_plan import CASES
+from bench.lab_plan import CASES, WITH_CONTAINERS
 from steering import plan, policy, stock
 from steering.errors import BadInput, unknown
 from steering.spec import Spec
@@ -79,15 +79,15 @@ class Variant:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
         if self.steering.name == STOCK_BEST:
             raise BadInput(f"'{self}' is not looked up here: name the variant that it stands for")
-        has_tunnel = self.case != "native"
-        stock.check(self.stock_steering, self.coalescing, nic_core, has_tunnel=has_tunnel)
+        has_tunnel, has_containers = self.case != "native", self.case in WITH_CONTAINERS
+        stock.check(self.stock_steering, self.coalescing, nic_core, has_tunnel, has_containers)
         if self.is_stock:
             return
         if not self.steering.path and self.steering.name not in policy.names():
             raise unknown("steering", self.steering.name, [*stock.STEERING, *policy.names()])
         plan.read(self.steering, nic_core)
-        if not has_tunnel:
-            raise BadInput(f"'{self}': policies need a tunnel: choose case flannel or docker")
+        if not has_containers:
+            raise BadInput(f"'{self}': policies deliver into containers: choose case flannel or docker")
 
     def __str__(self) -> str:
         return f"{self.case}/{'+'.join(map(str, (self.steering, *self.coalescing)))}"

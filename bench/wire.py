@@ -7,14 +7,15 @@ thread, on its core, as a NIC's would on the core of its interrupt.
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
 
 from bench.frame import FIRST_PORT, OUTER_PORT, Frame, build
 from bench.lab import Lab
+from bench.lanes import Lane, lanes
 from bench.traffic import Traffic
 from steering import bpf, cores, netns
 from steering.bpf import Kind
@@ -28,6 +29,10 @@ NEEDS = ("capabilities", "devices", "native XDP on veth", "live frames", "tracep
 """What the doctor must find for a wire to work; what the compiler misses, it says itself."""
 _LOOPBACK = 1
 _CALL = 32768
+_ENDLESS = 1 << 62
+_START_S = 20.0
+_TABLES = {"turns": "turn", "batches": "batch", "gaps": "gap"}
+_LANE = header("wire.h").struct("wire_lane")
 
 
 class Wire(Closing):
@@ -42,6 +47,7 @@ class Wire(Closing):
         """``core``: the first one that may be used, if left out. ``frame``: instead of the traffic's."""
         self.lab, self.core = lab, cores.usable()[0] if core is None else core
         cores.require_usable(self.core)
+        self.lanes: list[Lane] = []
         self.traffic = traffic or Traffic()
         self.frame = frame or build(lab.plan, self.traffic.payload)
         with ExitStack() as stack:  # what was opened is closed if the rest fails
@@ -65,12 +71,17 @@ class Wire(Closing):
         """Detach and let go of all of it. Closing twice is harmless."""
         self._open.close()
 
-    def begin(self, run: int) -> None:
-        """Stamp frames with that run from now on, and number each flow's from 0."""
+    def begin(self, run: int, cores_of_flows: Sequence[int] = ()) -> None:
+        """Stamp frames with that run from now on, and number each flow's from 0.
+
+        Flow i is sent from, and so received on, ``cores_of_flows[i % len(cores_of_flows)]``; all from the
+        wire's core if that is left out.
+        """
         self.traffic = replace(self.traffic, run=run)
         config = config_of(self.frame, self.traffic, len(self.lab.plan.containers), self._port_id)
         self._module.map("wire_config").put(0, config)
-        self._set_state(flow=0, sequence=0)
+        self.lanes = lanes(self.traffic, cores_of_flows or (self.core,))
+        put_lanes(self._module, self.lanes)
 
     def counts(self) -> dict[str, int]:
         """All of enum wire_counter by name, summed over the cores."""
@@ -83,40 +94,46 @@ class Wire(Closing):
         return self.counts()["sent"]
 
     def send(self, count: int) -> None:
-        """Exactly ``count`` frames, at the traffic's rate. One thread at a time may send."""
-        goal = self.sent + count
-        with self._sending():
+        """Exactly ``count`` frames, at the traffic's rate, from the first lane. One thread at a time."""
+        lane, goal = self.lanes[0], self.sent + count
+        with self._sending(lane, count):
             while (left := goal - self.sent) > 0:
                 before, frames = self.sent, min(left, _CALL)
-                done = self._call(frames)
+                done = self._call(lane, frames)
                 if done and self.traffic.rate is None and self.sent != before + frames:
                     raise OversprayError(f"the wire sent {self.sent - before} of {frames} frames")
 
     @contextmanager
-    def running(self) -> Iterator[int]:
-        """Frames go out, from a thread of their own, until the block ends: its id, as the kernel knows it."""
-        begun, stop = threading.Event(), threading.Event()
-        thread = threading.Thread(target=self._run, args=(begun, stop), name="wire", daemon=True)
+    def running(self) -> Iterator[list[int]]:
+        """Frames go out until the block ends, from a thread for each lane: the kernel's ids of them."""
+        ready, stop = threading.Barrier(len(self.lanes) + 1, timeout=_START_S), threading.Event()
+        threads = [
+            threading.Thread(target=self._run, args=(lane, ready, stop), name="wire", daemon=True)
+            for lane in self.lanes
+        ]
         self.error = None
-        thread.start()
+        for thread in threads:
+            thread.start()
         try:
-            wait_for(begun.is_set, "the wire to begin")
-            yield thread.native_id or 0
+            with suppress(threading.BrokenBarrierError):
+                ready.wait()
+            yield [thread.native_id or 0 for thread in threads]
         finally:
             stop.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
         if self.error:
             raise self.error
 
-    def _run(self, begun: threading.Event, stop: threading.Event) -> None:
+    def _run(self, lane: Lane, ready: threading.Barrier, stop: threading.Event) -> None:
         try:
-            with self._sending():
-                begun.set()
+            with self._sending(lane, _ENDLESS):
+                ready.wait()
                 while not stop.is_set():
-                    self._call(_CALL)
+                    self._call(lane, _CALL)
         except BaseException as error:  # a thread's exception would be lost, and a reader wait for ever
-            self.error = error
-            begun.set()
+            self.error = self.error or error
+            ready.abort()
 
     def send_windowed(self, count: int, accounted: Callable[[], int], window: int = 64) -> None:
         """Exactly ``count`` frames, never more than ``window`` of them on their way.
@@ -133,30 +150,45 @@ class Wire(Closing):
             )
 
     @contextmanager
-    def _sending(self) -> Iterator[None]:
+    def _sending(self, lane: Lane, frames: int) -> Iterator[None]:
         """In the wire's namespace, for that is where frames seem to come from: never the machine's `lo`."""
-        self._set_state(due=0)  # what was not sent between two runs is no debt
-        with netns.entered(self.lab.wire_ns), on_core(self.core):
+        # What was not sent between two runs is no debt.
+        self._set(lane, release=0, batch=0, gap=0, left=frames)
+        with netns.entered(self.lab.wire_ns), on_core(lane.core):
             yield
 
-    def _call(self, frames: int) -> bool:
+    def _call(self, lane: Lane, frames: int) -> bool:
         """One live run for at most so many frames; False where a signal ended it early."""
-        self._set_state(turn=0, left=frames)  # a call begins a batch, wherever the last one ended
+        self._set(lane, place=0)  # a call begins a batch, wherever the last one ended
         turns = frames if self.traffic.rate is None else _CALL
         batch = min(self.traffic.batch, turns)
         return bpf.run_live(self._program, self.frame.data, turns, batch)
 
-    def _set_state(self, **fields: int) -> None:
-        state = self._module.map("wire_state")
-        now = state.get(header("wire.h").struct("wire_state"))
+    def _set(self, lane: Lane, **fields: int) -> None:
+        table = self._module.map("wire_lanes")
+        now = table.get(_LANE, lane.core)
         for name, value in fields.items():
             now[name] = value
-        state.put(0, now.tobytes())
+        table.put(lane.core, now.tobytes())
 
 
 def sizes_of(frame: Frame) -> dict[str, str | int]:
     """What wire.bpf.c is compiled with."""
-    return {"HEADER_BYTES": frame.header_bytes, "INNER": frame.inner}
+    return {"HEADER_BYTES": frame.header_bytes, "INNER": frame.inner, "CORES": cores.possible()}
+
+
+def put_lanes(module: Module, all_lanes: Sequence[Lane]) -> None:
+    """Write them into the program's maps, to be sent from their first turns on."""
+    firsts = dict.fromkeys(_TABLES, 0)
+    for lane in all_lanes:
+        row = np.zeros((), _LANE)
+        for name, one in _TABLES.items():
+            part, first = getattr(lane, name), firsts[name]
+            if len(part):
+                module.map(f"wire_{name}").mapped(part.dtype, writable=True)[first : first + len(part)] = part
+            row[f"first_{one}"], row[name] = first, len(part)
+            firsts[name] += len(part)
+        module.map("wire_lanes").put(lane.core, row.tobytes())
 
 
 def config_of(frame: Frame, traffic: Traffic, containers: int = 0, port_id: int = 0) -> bytes:
@@ -165,8 +197,7 @@ def config_of(frame: Frame, traffic: Traffic, containers: int = 0, port_id: int 
     words = frame.data[: frame.header_bytes].ljust(config["header"].nbytes, b"\0")
     config["header"] = np.frombuffer(words, "<u8")
     config["sum"], config["first_port"], config["outer_port"] = frame.sum, FIRST_PORT, OUTER_PORT
-    config["flows"], config["run"], config["batch"] = traffic.flows, traffic.run, traffic.batch
-    config["interval"], config["containers"] = traffic.interval, containers
+    config["run"], config["batch"], config["containers"] = traffic.run, traffic.batch, containers
     config["port_id"] = port_id
     return config.tobytes()
 

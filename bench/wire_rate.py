@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.drop import dropping
 from bench.lab import Lab
+from bench.seen import dropping
 from bench.traffic import Traffic
 from bench.wire import Wire
 from steering.errors import OversprayError
@@ -43,7 +43,7 @@ def measure(lab: Lab, traffic: Traffic, core: int, frames: int, rounds: int) -> 
     """
     with dropping(lab) as nic, Wire(lab, traffic, core) as wire:
         for _ in range(rounds):
-            counts, by_core = wire.counts(), nic.seen_by_core()
+            counts, by_core = wire.counts(), nic.by_core()
             seen = int(by_core.sum())
             begin = time.monotonic()
             wire.send(frames)
@@ -52,8 +52,8 @@ def measure(lab: Lab, traffic: Traffic, core: int, frames: int, rounds: int) -> 
             sent = now["sent"]
             drops = {name: value for name, value in now.items() if name.startswith("drop_")}
             arrived = sent - sum(drops.values())
-            wait_for(lambda: nic.seen - seen >= arrived, f"{arrived} frames to reach the NIC")  # noqa: B023
-            gained = nic.seen_by_core() - by_core
+            wait_for(lambda: nic.frames - seen >= arrived, f"{arrived} frames to reach the NIC")  # noqa: B023
+            gained = nic.by_core() - by_core
             if int(gained.sum()) != arrived:
                 raise OversprayError(
                     f"{sent} frames sent, {int(gained.sum())} seen, lost by name {drops}: they do not add up"

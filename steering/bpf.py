@@ -6,11 +6,13 @@ Every file descriptor has one owner here: `Program`, `Map` and `Link` are contex
 
 import ctypes
 import errno
+import mmap
 import os
 import platform
 import re
 import struct
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -251,11 +253,22 @@ class Map:
         self._element(_MAP_LOOKUP, key, out.ctypes.data, "read")
         return out
 
+    def mapped(self, dtype: DTypeLike, *, writable: bool = False) -> NDArray[Any]:
+        """All elements of an array made with BPF_F_MMAPABLE, in memory that they share; unmapped with what
+        is returned. The kernel pads each to 8 bytes."""
+        length = -(-self.size // 8) * 8 * self._info()[4]
+        access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        return np.frombuffer(mmap.mmap(self.fd, length, mmap.MAP_SHARED, access), np.dtype(dtype))
+
     def id(self) -> int:
         """The kernel's number for it, as tracepoints tell it."""
-        info = ctypes.create_string_buffer(88)  # struct bpf_map_info: type, id, …
+        return self._info()[1]
+
+    def _info(self) -> tuple[int, ...]:
+        """Type, id, sizes of key and value, number of elements: the first of struct bpf_map_info."""
+        info = ctypes.create_string_buffer(88)
         _bpf(_OBJ_INFO, struct.pack("=IIQ", self.fd, len(info), _address(info)), f"ask for {self.name}")
-        return int(struct.unpack_from("=II", info.raw)[1])
+        return struct.unpack_from("=5I", info.raw)
 
     def _check(self, length: int) -> None:
         wanted = self.size * (cores.possible() if self.per_core else 1)

@@ -3,14 +3,12 @@
 Every program hangs on a bpf link: when this process dies they go, and the host forwards as stock does.
 """
 
-import errno
-import os
 import secrets
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from steering import bpf, netns
+from steering import bpf, netns, nic
 from steering.bpf import Kind, Link
 from steering.closing import Closing
 from steering.compile import Module
@@ -83,8 +81,7 @@ class Datapath(Closing):
             stack.callback(lambda: self.unit.rest())
             self._before = self.unit.totals()
             self._retired: Totals | None = None
-            with netns.entered(target.nic.ns):
-                self._link = stack.enter_context(self._attached())
+            self._link = stack.enter_context(nic.attached(self.unit.program, target.nic, target.nic_index))
             self._open = stack.pop_all()
 
     @property
@@ -162,12 +159,12 @@ class Datapath(Closing):
                 yield Route(*proof, tunnel.mac, end.mtu, device, following)
 
     def _open_peer(self, stack: ExitStack) -> None:
-        nic, (first, following) = self.target.nic, self._units.hops
-        for far in {end.host_ns for end in self.target.endpoints} - {nic.ns}:
-            self._helper = stack.enter_context(Helper(nic.ns, far))
+        ns, (first, following) = self.target.nic.ns, self._units.hops
+        for far in {end.host_ns for end in self.target.endpoints} - {ns}:
+            self._helper = stack.enter_context(Helper(ns, far))
             with netns.entered(far):
                 stack.enter_context(Link(following, self._helper.far_index, bpf.ATTACH_TCX_INGRESS))
-        with netns.entered(nic.ns):
+        with netns.entered(ns):
             stack.enter_context(Link(first, self.target.nic_index, bpf.ATTACH_TCX_INGRESS))
 
     def _open_veths(self, stack: ExitStack) -> None:
@@ -177,12 +174,6 @@ class Datapath(Closing):
             with netns.entered(end.own.ns):
                 index = netns.index(end.own.device)
                 stack.enter_context(Link(passing.fd, index, bpf.ATTACH_XDP, bpf.XDP_NATIVE))
-
-    def _attached(self) -> Link:
-        try:
-            return Link(self.unit.program, self.target.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
-        except bpf.BpfError as error:
-            raise OversprayError(f"attach to '{self.target.nic.device}': {_reason(error)}") from None
 
     def _await_drained(self, unit: Unit) -> None:
         wait_for(lambda: unit.is_drained, lambda: f"the workers to empty their queues: {unit.totals()}")
@@ -194,12 +185,3 @@ class Datapath(Closing):
             wait_for(lambda: self.peer()["segments"] >= wanted, "the last frames", _LAST_S)
         except OversprayError:
             return  # lost behind us, or in an skb that the kernel did not get memory for
-
-
-def _reason(error: bpf.BpfError) -> str:
-    known = {
-        errno.EBUSY: "another XDP program is attached: detach that first",
-        errno.EOPNOTSUPP: "its driver has no native XDP: choose another device",
-        errno.ERANGE: "its MTU is too large for native XDP: lower it",
-    }
-    return known.get(error.errno, os.strerror(error.errno))

@@ -126,14 +126,20 @@ class Wanted:
     """Mask of the threads that poll the NIC; empty: none do."""
 
 
-def check(steering: Spec | None, coalescing: Sequence[Spec], nic_core: int, has_tunnel: bool) -> Wanted:
+def check(
+    steering: Spec | None,
+    coalescing: Sequence[Spec],
+    nic_core: int,
+    has_tunnel: bool,
+    has_containers: bool = True,
+) -> Wanted:
     """What these specs want; looks at no device.
 
     Without ``steering`` a policy of ours runs: RPS and netfilter are off. ``nic_core`` gets no packets from
     RPS, unless a mask says so, or it is the only core.
 
     Raises:
-        BadInput: unknown name, knob, value or core, or something that needs a tunnel where there is none.
+        BadInput: unknown name, knob, value or core, or something that needs what this case does not have.
     """
     masks: dict[str, str] = {}
     netfilter = follows = False
@@ -145,6 +151,8 @@ def check(steering: Spec | None, coalescing: Sequence[Spec], nic_core: int, has_
         masks |= {name: f"{values[name]:x}" for name in PATH if values.get(name)}
         if not has_tunnel and (netfilter or masks.keys() - {"nic"}):
             raise BadInput(f"'{steering}' is for tunnel and bridge, which this case does not have")
+        if not has_containers and (netfilter or "veth" in masks):
+            raise BadInput(f"'{steering}' is for bridge and containers, which this case does not have")
     known = [(spec.name, *_known("coalescing", COALESCING, spec)) for spec in coalescing]
     knobs = {name: values for name, _, values in known}
     kinds = [name for name, stock, _ in known if stock.features]
@@ -173,7 +181,7 @@ def apply(
         BadInput: as :func:`check`, or netfilter that this kernel does not have; nothing is changed.
         OversprayError: a device lacks something, or the kernel refused; ``changes`` have what was changed.
     """
-    wanted = check(steering, coalescing, nic_core, target.tunnel is not None)
+    wanted = check(steering, coalescing, nic_core, target.tunnel is not None, bool(target.endpoints))
     for ns, setting, value in list(_needed(target, wanted)):  # the whole list first: it may yet refuse
         changes.set(ns, setting, value)
 

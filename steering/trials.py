@@ -39,7 +39,7 @@ def load() -> str:
 
 def compiler() -> str:
     """bcc, its headers and the verifier, on one of our own programs."""
-    with Module("drop.bpf.c") as module:
+    with Module("seen.bpf.c") as module:
         module.load("drop", Kind.XDP)
     import bcc
 

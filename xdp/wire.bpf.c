@@ -14,7 +14,10 @@ struct wire_counters {
 };
 
 BPF_ARRAY(wire_config, struct wire_config, 1);
-BPF_ARRAY(wire_state, struct wire_state, 1);
+BPF_ARRAY(wire_lanes, struct wire_lane, CORES); /* by the core that sends */
+BPF_F_TABLE("array", __u32, struct wire_turn, wire_turns, MOST_TURNS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, struct wire_batch, wire_batches, MOST_GAPS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", __u32, __u64, wire_gaps, MOST_GAPS, BPF_F_MMAPABLE); /* ns between arrivals of frames */
 BPF_PERCPU_ARRAY(wire_counters, struct wire_counters, 1);
 BPF_DEVMAP(wire_port, 1);
 /* Frames on their way to the device on this core: see on_devmap_xmit. */
@@ -48,7 +51,8 @@ static ALWAYS_INLINE __u32 address(__u8 *inner, __u32 container)
 }
 
 /* Headers, stamp, ports and checksum. The sum has 12 words of 16 bits: two folds suffice. */
-static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, const struct wire_state *state)
+static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, const struct wire_turn *turn,
+			       __u64 time)
 {
 	struct udphdr *udp = (void *)(frame + HEADER_BYTES - sizeof(*udp));
 	struct stamp *stamp = (void *)(frame + HEADER_BYTES);
@@ -56,76 +60,105 @@ static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, co
 
 	__builtin_memcpy(frame, config->header, HEADER_BYTES);
 	if (config->containers > 1)
-		sum += address(frame + INNER, state->flow % config->containers);
+		sum += address(frame + INNER, turn->flow % config->containers);
 	if (INNER) {
 		struct udphdr *outer = (void *)(frame + INNER - 8 - sizeof(*outer)); /* VXLAN: 8 */
 
-		outer->source = bpf_htons(config->outer_port + state->flow);
+		outer->source = bpf_htons(config->outer_port + turn->flow);
 	}
-	udp->source = bpf_htons(config->first_port + state->flow);
+	udp->source = bpf_htons(config->first_port + turn->flow);
 	stamp->run = config->run;
-	stamp->flow = state->flow;
-	stamp->sequence = state->sequence;
-	stamp->intended = state->now;
+	stamp->flow = turn->flow;
+	stamp->sequence = turn->sequence;
+	stamp->intended = time;
 	sum += udp->source + words_of(stamp->run) + stamp->flow + words_of(stamp->sequence);
 	sum += words_of(stamp->intended);
 	sum = fold(sum);
 	udp->check = sum == 0xffff ? 0xffff : ~sum; /* 0 would say "no checksum" (RFC 768) */
 }
 
-/* A batch leaves as one burst, so it has one intended time, and the clock is read once. */
-static ALWAYS_INLINE void begin(const struct wire_config *config, struct wire_state *state)
+/* A kernel batch leaves as one burst, so the clock is read once. Is the next hand-over due? */
+static ALWAYS_INLINE void begin(const struct wire_config *config, struct wire_lane *lane)
 {
+	__u32 place = lane->first_batch + lane->batch;
+	struct wire_batch *batch = wire_batches.lookup(&place);
 	__u64 now = bpf_ktime_get_ns();
 
-	state->idle = 0;
-	if (config->interval) {
-		if (!state->due)
-			state->due = now;
-		state->idle = now < state->due;
-		if (!state->idle) {
-			now = state->due;
-			state->due += config->interval;
-		}
+	lane->ready = config->batch;
+	if (!lane->batches || !batch) {
+		lane->arrival = now;
+		return;
 	}
-	state->now = now;
+	if (!lane->release) {
+		lane->release = now;
+		lane->arrival = now;
+	}
+	lane->ready = 0;
+	if (now < lane->release + batch->gap)
+		return;
+	lane->release += batch->gap;
+	lane->ready = batch->frames;
+	if (!lane->gaps)
+		lane->arrival = lane->release;
+	if (++lane->batch >= lane->batches)
+		lane->batch = 0;
+}
+
+/* The intended time of the next frame. */
+static ALWAYS_INLINE __u64 intended(struct wire_lane *lane)
+{
+	__u32 place = lane->first_gap + lane->gap;
+	__u64 *gap;
+
+	if (!lane->gaps)
+		return lane->arrival;
+	gap = wire_gaps.lookup(&place);
+	if (gap)
+		lane->arrival += *gap;
+	if (++lane->gap >= lane->gaps)
+		lane->gap = 0;
+	return lane->arrival;
 }
 
 int wire(struct xdp_md *ctx)
 {
 	__u8 *frame = (void *)(long)ctx->data;
-	__u32 zero = 0;
+	__u32 zero = 0, core = bpf_get_smp_processor_id(), place;
 	struct wire_config *config = wire_config.lookup(&zero);
-	struct wire_state *state = wire_state.lookup(&zero);
+	struct wire_lane *lane = wire_lanes.lookup(&core);
 	struct wire_counters *counters = wire_counters.lookup(&zero);
 	__u64 *pending = wire_pending.lookup(&zero);
+	struct wire_turn *turn;
 	int verdict;
 
-	if (!config || !state || !counters || !pending)
+	if (!config || !lane || !counters || !pending)
 		return XDP_DROP;
 	if (frame + HEADER_BYTES + sizeof(struct stamp) > (__u8 *)(long)ctx->data_end)
 		return XDP_DROP;
-	if (state->turn == 0)
-		begin(config, state);
-	if (++state->turn >= config->batch)
-		state->turn = 0;
-	if (!state->left)
+	place = lane->place;
+	if (place == 0)
+		begin(config, lane);
+	lane->place = place + 1 < config->batch ? place + 1 : 0;
+	if (!lane->left)
 		return XDP_DROP;
-	if (state->idle) {
+	if (place >= lane->ready) {
 		counters->count[WIRE_IDLE]++;
 		return XDP_DROP;
 	}
-	fill(frame, config, state);
+	core = lane->first_turn + lane->turn;
+	turn = wire_turns.lookup(&core);
+	if (!turn)
+		return XDP_DROP;
+	fill(frame, config, turn, intended(lane));
 	verdict = wire_port.redirect_map(0, XDP_DROP); /* XDP_DROP where there is no device */
 	if (verdict != XDP_REDIRECT)
 		return verdict;
 	*pending += 1;
-	state->left--;
+	lane->left--;
 	counters->count[WIRE_SENT]++;
-	if (++state->flow >= config->flows) {
-		state->flow = 0;
-		state->sequence++;
-	}
+	turn->sequence += turn->step;
+	if (++lane->turn >= lane->turns)
+		lane->turn = 0;
 	return verdict;
 }
 

@@ -4,16 +4,18 @@ import socket
 from pathlib import Path
 
 import pytest
-from ground import NIC_CORE, passing
+from ground import NIC_CORE
 from pyroute2 import IPRoute
 
 from bench import lab as labs
 from bench.lab import Lab
+from bench.lab_plan import CASES
+from bench.seen import passing
 from bench.sink import Sink
-from bench.traffic import Traffic
+from bench.traffic import LARGEST, Traffic
 from bench.wire import Wire
 from steering import netns
-from steering.errors import BadInput
+from steering.errors import BadInput, OversprayError
 from steering.waiting import wait_for
 
 N = 1002
@@ -55,13 +57,13 @@ def test_an_overlay_is_silent(overlay: Lab) -> None:
                     assert counted["rx_packets"] == counted["tx_packets"] == 0, link.get("ifname")
 
 
-@pytest.mark.parametrize("case", ["native", "flannel", "docker"])
+@pytest.mark.parametrize("case", CASES)
 def test_the_stock_stack_delivers_every_packet_on_the_nics_core(case: str) -> None:
     traffic = Traffic(100, flows=3, run=7)
     with labs.lab(case) as lab, passing(lab) as nic, Sink(lab) as sink, Wire(lab, traffic, NIC_CORE) as wire:
         sink.begin(7)
         wire.send_windowed(N, lambda: sink.delivered)
-        assert nic.seen == wire.sent == N
+        assert nic.frames == wire.sent == N
         assert sink.counts() == {"delivered": N, "bytes": 100 * N, "foreign": 0, "unlogged": 0}
         assert sink.by_core() == {NIC_CORE: N}
         assert int(sink.latency().sum()) == N
@@ -99,20 +101,32 @@ def test_packets_of_another_run_are_foreign(flannel: Lab) -> None:
         assert [int(n) for n in sink.arrivals()["sequence"]] == [*range(100, 200)]
 
 
-def test_a_paced_wire_sends_exactly_so_many(flannel: Lab) -> None:
-    traffic = Traffic(batch=4, rate=400_000)
+@pytest.mark.parametrize(
+    "traffic",
+    [
+        Traffic(batch=4, rate=400_000),
+        Traffic(batch=16, rate=400_000, arrivals="poisson", moderation=50, flows=2, shares=(3, 1)),
+    ],
+    ids=["constant", "poisson, moderated, shares"],
+)
+def test_a_paced_wire_sends_exactly_so_many(flannel: Lab, traffic: Traffic) -> None:
     with passing(flannel), Sink(flannel) as sink, Wire(flannel, traffic, NIC_CORE) as wire:
         wire.send(2001)
         assert wire.sent == 2001
         # A busy core may serve the NIC late, when batches have gone on: what its ring has lost is counted.
         wait_for(lambda: sink.delivered + wire.counts()["drop_ring"] == 2001, "every packet")
-        assert sink.order().reordered == 0
+        found = sink.order()
+        assert (found.reordered, found.duplicates) == (0, 0)
+        parts = [int((sink.arrivals()["flow"] == flow).sum()) for flow in range(traffic.flows)]
+        assert sum(parts) == found.received == sink.delivered
+        if traffic.shares and not wire.counts()["drop_ring"]:
+            assert parts == [1501, 500]
 
 
 @pytest.mark.parametrize(
     ("case", "containers", "told"),
     [
-        ("moon", 1, "unknown case 'moon': choose from docker, flannel, native"),
+        ("moon", 1, "unknown case 'moon': choose from docker, flannel, linux, native"),
         ("flannel", 0, "0 containers: choose from 1 to 80"),
         ("docker", 81, "81 containers: choose from 1 to 80"),
         ("native", 2, "case 'native' has no containers: leave their number out"),
@@ -120,6 +134,19 @@ def test_a_paced_wire_sends_exactly_so_many(flannel: Lab) -> None:
 )
 def test_what_can_not_be_is_refused(case: str, containers: int, told: str) -> None:
     with pytest.raises(BadInput, match=told), labs.lab(case, containers):
+        pass
+
+
+def test_the_largest_frames_arrive_and_beyond_them_the_kernel_says_why_not() -> None:
+    plan = labs.planned("flannel", 1, 3400)
+    with labs.several([plan]) as made:
+        lab = made["flannel"]
+        with passing(lab), Sink(lab) as sink, Wire(lab, Traffic(LARGEST - 50), NIC_CORE) as wire:
+            wire.send_windowed(130, lambda: sink.delivered)
+            assert sink.counts()["bytes"] == 130 * (LARGEST - 50)
+    too_large = [labs.planned("flannel", 1, 3500)]
+    told = "'nic0': its MTU is too large"
+    with labs.several(too_large) as made, pytest.raises(OversprayError, match=told), passing(made["flannel"]):
         pass
 
 

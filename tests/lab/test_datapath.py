@@ -4,12 +4,13 @@ import threading
 from dataclasses import replace
 
 import pytest
-from ground import NIC_CORE, WORKER_CORE, attached, passing, planned
+from ground import NIC_CORE, WORKER_CORE, attached, planned
 from pyroute2 import IPRoute
 
 from bench import lab as labs
 from bench.frame import build
 from bench.lab import Lab
+from bench.seen import passing
 from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
@@ -132,7 +133,7 @@ def test_after_detaching_the_stock_stack_delivers(overlay: Lab, units: Units) ->
             wire.send_windowed(100, lambda: sink.delivered)
         with passing(overlay) as nic:
             wire.send_windowed(100, lambda: sink.delivered)
-            assert (nic.seen, sink.delivered) == (100, 200)
+            assert (nic.frames, sink.delivered) == (100, 200)
 
 
 def test_what_is_not_proven_takes_the_stock_path(flannel: Lab, units: Units) -> None:
@@ -188,7 +189,7 @@ def test_a_nic_with_a_program_of_somebody_elses_is_left_alone(flannel: Lab, unit
         with pytest.raises(OversprayError, match="attach to 'nic0': another XDP program is attached"):
             attached(flannel, "local", units)
         wire.send_windowed(100, lambda: sink.delivered)
-        assert theirs.seen == 100
+        assert theirs.frames == 100
 
 
 def test_a_device_without_native_xdp_is_refused_and_never_served_by_another_mode(

@@ -184,7 +184,7 @@ def test_a_failure_on_the_way_leaves_nothing(part: str, monkeypatch: pytest.Monk
 
 
 def test_what_the_kernel_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labs, "Plan", lambda *_: Plan(mtu=1 << 30))
+    monkeypatch.setattr(labs, "Plan", lambda *_: Plan(nic="n" * 40))
     with (
         pytest.raises(OversprayError, match="the kernel refused a part of the lab: "),
         labs.lab(),

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from devices import OFF, queues, state
-from ground import NIC_CORE, WORKER_CORE, passing
+from ground import NIC_CORE, WORKER_CORE
 from pyroute2 import IPRoute
 
 from bench.frame import FIRST_PORT, SINK_PORT
 from bench.lab import Lab
+from bench.seen import passing
 from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire, on_core

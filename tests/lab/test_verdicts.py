@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ground import NIC_CORE, attached, passing
+from ground import NIC_CORE, attached
 from pyroute2 import IPRoute
 from scapy.layers.inet import IP, UDP, IPOption
 from scapy.layers.l2 import Dot1Q, Ether
@@ -22,6 +22,7 @@ from scapy.packet import Packet
 
 from bench.lab import Lab
 from bench.lab_plan import Plan as LabPlan
+from bench.seen import passing
 from bench.wire import on_core
 from steering import netns
 from steering.datapath import Units
@@ -119,7 +120,7 @@ def path(lab: Lab, how: str, units: Units, counts: Counts) -> Iterator[Line]:
     if how == "stock":
         with passing(lab) as nic, line(lab) as made:
             yield made
-            assert nic.seen == made.sent
+            assert nic.frames == made.sent
         return
     with attached(lab, how, units) as datapath, line(lab) as made:
         yield made

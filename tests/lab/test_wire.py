@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.drop import dropping
 from bench.frame import FIRST_PORT, SINK_PORT, build
 from bench.lab import Lab
+from bench.seen import Seen, dropping
 from bench.traffic import Traffic
 from bench.wire import Wire
 from steering import bpf, cores, netns
 from steering.bpf import Kind, Link, Program
-from steering.compile import Module
 from steering.errors import BadInput
 from steering.waiting import wait_for
 
@@ -28,16 +27,16 @@ N = 10_007  # no multiple of any batch
 @pytest.mark.parametrize("core", cores.usable()[:2])
 def test_every_frame_is_counted_on_the_core_that_sent_it(lab: Lab, core: int) -> None:
     with dropping(lab) as nic, Wire(lab, core=core) as wire:
-        wire.send_windowed(N, lambda: nic.seen)
+        wire.send_windowed(N, lambda: nic.frames)
         assert wire.counts() == {"sent": N, "idle": 0, "drop_ring": 0, "drop_refused": 0}
-        assert {core: int(n) for core, n in enumerate(nic.seen_by_core()) if n} == {core: N}
+        assert {core: int(n) for core, n in enumerate(nic.by_core()) if n} == {core: N}
 
 
 @pytest.mark.parametrize("traffic", [Traffic(1400), Traffic(18, flows=7), Traffic(64, batch=1)], ids=str)
 def test_whatever_the_traffic(lab: Lab, traffic: Traffic) -> None:
     with dropping(lab) as nic, Wire(lab, traffic) as wire:
-        wire.send_windowed(1001, lambda: nic.seen)
-        assert (wire.sent, nic.seen) == (1001, 1001)
+        wire.send_windowed(1001, lambda: nic.frames)
+        assert (wire.sent, nic.frames) == (1001, 1001)
 
 
 @pytest.mark.parametrize("batch", [1, 128, 256])
@@ -45,8 +44,8 @@ def test_at_full_rate_every_frame_is_accounted_for(lab: Lab, batch: int) -> None
     with dropping(lab) as nic, Wire(lab, Traffic(batch=batch)) as wire:
         wire.send(200_000)
         wait_for(
-            lambda: nic.seen + wire.counts()["drop_ring"] == 200_000,
-            lambda: f"{wire.counts()} to add up with {nic.seen} seen",
+            lambda: nic.frames + wire.counts()["drop_ring"] == 200_000,
+            lambda: f"{wire.counts()} to add up with {nic.frames} seen",
         )
         assert wire.counts()["sent"] == 200_000
         assert wire.counts()["drop_refused"] == 0
@@ -55,8 +54,8 @@ def test_at_full_rate_every_frame_is_accounted_for(lab: Lab, batch: int) -> None
 def test_it_goes_on_where_it_was(lab: Lab) -> None:
     with dropping(lab) as nic, Wire(lab) as wire:
         for count in (1, 130, 300):
-            wire.send_windowed(count, lambda: nic.seen)
-        assert (wire.sent, nic.seen) == (431, 431)
+            wire.send_windowed(count, lambda: nic.frames)
+        assert (wire.sent, nic.frames) == (431, 431)
 
 
 def test_with_nobody_to_receive_each_loss_has_a_name(lab: Lab) -> None:
@@ -94,24 +93,16 @@ def test_signals_change_no_count(lab: Lab) -> None:
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.signal(signal.SIGPROF, before)
         sent = wire.sent
-        wait_for(lambda: nic.seen + wire.counts()["drop_ring"] == sent, "every frame")
+        wait_for(lambda: nic.frames + wire.counts()["drop_ring"] == sent, "every frame")
         assert sent % 20_000 == 0
 
 
 def test_a_program_behind_a_link_is_replaced_between_two_frames(lab: Lab) -> None:
-    with Module("drop.bpf.c") as first, Module("drop.bpf.c") as second, Wire(lab) as wire:
-        programs = [module.load("drop", Kind.XDP) for module in (first, second)]
-
-        def seen(module: Module) -> int:
-            return int(module.counts("drop_counters", "drop_counter")["seen"].sum())
-
-        with netns.entered(lab.host_ns):
-            link = Link(programs[0], lab.nic_index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
-        with link:
-            for turn in range(6):
-                wire.send_windowed(100, lambda: seen(first) + seen(second))
-                link.replace(programs[(turn + 1) % 2])
-        assert (seen(first), seen(second)) == (300, 300)
+    with Seen() as first, Seen() as second, Wire(lab) as wire, first.attached(lab, "drop") as link:
+        for turn in range(6):
+            wire.send_windowed(100, lambda: first.frames + second.frames)
+            link.replace((second, first)[turn % 2].program("drop"))
+        assert (first.frames, second.frames) == (300, 300)
 
 
 def test_a_core_that_may_not_be_used_is_refused(lab: Lab) -> None:

@@ -38,7 +38,7 @@ def test_a_person_reads_the_rate_and_the_books() -> None:
     assert done.returncode == 0, done.stderr
     assert "Mpps, median of 2 rounds" in done.stdout
     counted = {line.split()[1]: int(line.split()[0]) for line in done.stdout.splitlines()[-3:]}
-    assert counted.keys() == {"seen", "drop_ring", "drop_refused"}
+    assert counted.keys() == {"frames", "drop_ring", "drop_refused"}
     assert sum(counted.values()) == 2000
     assert done.stderr.count("round ") == 2
 

@@ -7,8 +7,8 @@ whatever happens to that one.
 import select
 import sys
 
-from bench.drop import dropping
 from bench.lab import lab
+from bench.seen import dropping
 from bench.wire import Wire
 
 with lab() as up, dropping(up), Wire(up) as wire:

@@ -20,7 +20,7 @@ def folded(data: bytes) -> int:
 
 @pytest.mark.parametrize("payload", [SMALLEST, 19, 64, 1399, LARGEST])
 def test_it_has_room_for_the_stamp_and_the_sum_of_the_rest(payload: int) -> None:
-    plan = Plan()
+    plan = Plan(inner_mtu=3400)
     frame = build(plan, payload)
     assert len(frame.data) == 42 + payload
     assert frame.header_bytes == 42
@@ -34,8 +34,8 @@ def test_it_has_room_for_the_stamp_and_the_sum_of_the_rest(payload: int) -> None
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"payload": SMALLEST - 1}, "payload 17 is out of range: choose from 18 to 1400"),
-        ({"payload": LARGEST + 1}, "payload 1401 is out of range: choose from 18 to 1400"),
+        ({"payload": SMALLEST - 1}, "payload 17 is out of range: choose from 18 to 3350"),
+        ({"payload": LARGEST + 1}, "payload 3351 is out of range: choose from 18 to 3350"),
         ({"flows": 0}, "flows 0 is out of range: choose from 1 to 4096"),
         ({"batch": 257}, "batch 257 is out of range: choose from 1 to 256"),
     ],
@@ -43,3 +43,17 @@ def test_it_has_room_for_the_stamp_and_the_sum_of_the_rest(payload: int) -> None
 def test_what_does_not_fit_is_refused(wrong: dict[str, int], told: str) -> None:
     with pytest.raises(BadInput, match=told):
         Traffic(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("plan", "payload", "most"),
+    [
+        (Plan("flannel"), 1473, 1472),  # of an MTU of 1500 (RFC 768, RFC 791)
+        (Plan("linux", inner_mtu=3400), 3301, 3300),  # of the largest frame
+        (Plan("native", inner_mtu=1450), 1423, 1422),
+    ],
+)
+def test_a_datagram_beyond_mtu_or_frame_is_refused(plan: Plan, payload: int, most: int) -> None:
+    build(plan, most)
+    with pytest.raises(BadInput, match=rf"payload {payload} does not fit .*: choose {most} or less"):
+        build(plan, payload)

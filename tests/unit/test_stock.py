@@ -143,6 +143,13 @@ def test_without_a_tunnel_there_is_nothing_behind_it() -> None:
         check(Spec.parse(text), [], 0, False)
 
 
+def test_without_containers_there_is_no_end_of_theirs() -> None:
+    for text in ("rps-veth", "rps:veth=4", "none:netfilter=1"):
+        with pytest.raises(BadInput, match=f"'{text}' is for bridge and containers, which this case"):
+            check(Spec.parse(text), [], 0, True, False)
+    check(Spec.parse("rps:vxlan=4"), [], 0, True, False)
+
+
 def test_help_and_docs_list_each() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/measuring.md").read_text()
     for name, stock in (*STEERING.items(), *COALESCING.items()):

@@ -90,7 +90,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
 
     @contextmanager
-    def bed(*_: object) -> Iterator[Machine]:
+    def bed(*_: object, mtu: int) -> Iterator[Machine]:
         yield made
 
     monkeypatch.setattr(stock_best, "Bed", bed)
@@ -100,7 +100,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def swept(variants: Sequence[Variant], traffic: Traffic = TRAFFIC) -> dict[str, Any]:
     with Saving(place(variants[0].case, traffic)) as saving:
-        return sweep(variants, traffic, Timing(9, 0.5), None, saving, quiet, quiet)
+        return sweep(variants, traffic, Timing(9, 0.5), None, 1500, saving, quiet, quiet)
 
 
 def test_all_combinations_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +113,10 @@ def test_all_combinations_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for each in found:
         each.check(2)
+    assert len(candidates("linux", 2)) == (1 + 3 * 2) * 4 * 3, "no containers' ends"
     native = candidates("native", 2)
     assert len(native) == (1 + 2) * 4 * 3
-    for each in native:
+    for each in (*native, *candidates("linux", 2)):
         each.check(2)
 
 

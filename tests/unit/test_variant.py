@@ -52,7 +52,7 @@ def test_what_the_doctor_must_find() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("moon/none", "unknown case 'moon': choose from docker, flannel, native"),
+        ("moon/none", "unknown case 'moon': choose from docker, flannel, linux, native"),
         ("flannel/", "'flannel/' is no variant: write"),
         ("none+", "'none\\+' is no variant: write"),
         ("none+gro+gro", "'none\\+gro\\+gro' names a coalescing twice"),
@@ -67,7 +67,7 @@ def test_what_the_doctor_must_find() -> None:
         ("none:mask=1", "unknown knob of 'none' 'mask': choose from netfilter"),
         ("rps:mask=0", "mask=0: write cores as a hexadecimal mask"),
         ("rps:mask=8000000000000000", "core 63 is not to be used here: choose from"),
-        ("native/local", "'native/local': policies need a tunnel: choose case flannel or docker"),
+        ("native/local", "'native/local': policies deliver into containers: choose case flannel or docker"),
         ("native/rps-vxlan", "tunnel"),
         ("native/rps:veth=1", "'rps:veth=1' is for tunnel and bridge"),
         ("backlog:cell", "'cell' in 'backlog:cell' is not KEY=VALUE"),
@@ -81,7 +81,7 @@ def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("moon/none", "none"), "unknown case 'moon': choose from docker, flannel, native"),
+        (("moon/none", "none"), "unknown case 'moon': choose from docker, flannel, linux, native"),
         (("none", "spread"), "unknown steering 'spread': choose from backlog, flowcell, local, none"),
         (("none", "backlog:cell=0"), "cell=0 is out of range: choose from 1 to 4096 packets"),
         (("none", "local:mask=8000000000000000"), "core 63 is not to be used here: choose from"),
@@ -89,7 +89,14 @@ def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> No
         (("none", "none", "--rate", "fast"), "rate 'fast': choose 'full', or packets a second"),
         (("none", "none", "--rate", "99"), "rate '99': choose 'full', or packets a second, 100 or more"),
         (("none", "none", "--seed", "-1"), "--seed"),
-        (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 1400"),
+        (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 3350"),
+        (
+            ("none", "none", "--arrivals", "poisson"),
+            "arrivals 'poisson' at full rate means nothing: give a rate",
+        ),
+        (("none", "none", "--shares", "1,x"), "shares '1,x': write whole numbers with commas between"),
+        (("none", "none", "--payload", "1473"), "payload 1473 does not fit"),
+        (("none", "none", "--mtu", "575"), "mtu 575 is out of range: choose from 576 to 9000"),
         (("none", "none", "--rounds", "0"), "rounds 0"),
         (("none", "none", "--seconds", "0"), "seconds 0"),
         (("flannel/none", "none", "--containers", "81"), "81 containers: choose from 1 to 80"),

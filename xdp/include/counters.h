@@ -16,14 +16,9 @@ enum wire_counter {
 	WIRE_COUNTERS
 };
 
-enum drop_counter {
-	DROP_SEEN, /* arrived on the NIC, and dropped there */
-	DROP_COUNTERS
-};
-
-enum pass_counter {
-	PASS_SEEN, /* arrived on the NIC, and left to the stock stack */
-	PASS_COUNTERS
+enum seen_counter {
+	SEEN_FRAMES, /* arrived on a NIC that only counts */
+	SEEN_COUNTERS
 };
 
 enum steer_counter {
