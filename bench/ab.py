@@ -5,6 +5,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+from bench.explain import Explained
 from bench.run import WIRE_LIMIT, Sample
 from bench.statistics import Comparison, compare
 from bench.traffic import Traffic
@@ -78,9 +79,13 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def report(
-    a: Sequence[Sample], b: Sequence[Sample], seed: int = 0, traffic: Traffic | None = None
+    a: Sequence[Sample],
+    b: Sequence[Sample],
+    seed: int = 0,
+    traffic: Traffic | None = None,
+    explained: Sequence[Explained] = (),
 ) -> dict[str, Any]:
-    """The whole comparison, for JSON; with what was sent, if that is given."""
+    """The whole comparison, for JSON; ``explained``, where there is any, of ``a`` and of ``b``."""
     found = compared(a, b, seed)
     ratio = {"median": found.ratio.median, "low": found.ratio.low, "high": found.ratio.high}
     return {
@@ -94,7 +99,10 @@ def report(
         "warnings": [*found.warnings],
         "rounds": [{"a": one.rate, "b": two.rate} for one, two in zip(a, b, strict=True)],
         "unequal": unequal(a[0].settings, b[0].settings),
-        "variants": {"a": summary(a), "b": summary(b)},
+        "variants": {
+            side: summary(samples) | {"explained": told.as_dict() if told else None}
+            for side, samples, told in zip("ab", (a, b), explained or (None, None), strict=True)
+        },
     }
 
 
@@ -121,6 +129,8 @@ def lines(found: dict[str, Any]) -> list[str]:
         named = (f"{stage} {name} {count}" for stage, names in lost.items() for name, count in names.items())
         if lost:
             text.append(f"{side} lost: {', '.join(named)}")
+        if told := rows[side]["explained"]:
+            text += [f"{side} lost, in a run that tells reasons: {where}" for where in _where(told)]
         if rows[side]["wire_limited"]:
             text.append(f"{side} is limited by the wire: its true figure may be higher")
     if found["unequal"]:
@@ -131,6 +141,26 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def _busy(row: dict[str, Any]) -> str:
     return " ".join(f"{core}:{share:.0%}" for core, share in row["busy"].items())
+
+
+def _where(told: dict[str, Any]) -> list[str]:
+    """Shares of what was offered, by stage and reason, in one text; nothing where nothing was lost."""
+    stages = told["ours"] | told["freed"] | {"unexplained": {"": told["unexplained"]}}
+    lost = {f"{stage} {name}".rstrip(): n for stage, names in stages.items() for name, n in names.items()}
+    parts = [f"{name} {n / max(1, told['offered']):.2%} ({n})" for name, n in lost.items() if n]
+    return [", ".join(parts)] if parts else []
+
+
+def _each(row: dict[str, Any], name: str, of: str = "") -> str:
+    """Events of that name for each packet, or for each event of another name."""
+    events = row["per_packet"]
+    count, by = events.get(name), events.get(of, 0) if of else 1
+    return f"{count / by:.3g}" if count is not None and by else "-"
+
+
+def _packets_an_skb(row: dict[str, Any]) -> str:
+    told = row["explained"]
+    return f"{told['segments_per_skb']:.3g}" if told and told["segments_per_skb"] else "-"
 
 
 def _us(row: dict[str, Any], name: str) -> str:
@@ -149,6 +179,13 @@ _SHOWN: dict[str, Callable[[dict[str, Any]], str]] = {
     "latency p99, µs": lambda row: _us(row, "p99"),
     "latency p99.9, µs": lambda row: _us(row, "p99.9"),
     "busy, by core": _busy,
+    "softirqs a packet": lambda row: _each(row, "softirqs"),
+    "NAPI polls a packet": lambda row: _each(row, "polls"),
+    "packets a poll": lambda row: _each(row, "polled", "polls"),
+    "packets an skb": _packets_an_skb,
+    "packets a cpumap bulk": lambda row: _each(row, "bulked", "bulks"),
+    "context switches a packet": lambda row: _each(row, "switches"),
+    "IPIs a packet": lambda row: _each(row, "ipis"),
     "wire's share of its core": lambda row: f"{row['wire_share']:.0%}",
 }
 

@@ -64,12 +64,15 @@ class Bed(Closing):
         nic_core: int | None = None,
         containers: int = 1,
         mtu: int = LabPlan.inner_mtu,
+        ip: int = 4,
+        outer_ip: int = 4,
     ) -> None:
+        """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them."""
         self.nic_core = cores.usable()[0] if nic_core is None else nic_core
         cores.require_usable(self.nic_core)
         for variant in variants:
             variant.check(self.nic_core)
-        plans = {variant.case: labs.planned(variant.case, containers, mtu) for variant in variants}
+        plans = {each.case: labs.planned(each.case, containers, mtu, ip, outer_ip) for each in variants}
         for each in plans.values():
             frame.build(each, traffic.payload)  # says so where it does not fit
         doctor.require(*NEEDS, *dict.fromkeys(row for variant in variants for row in variant.needs))
@@ -81,6 +84,11 @@ class Bed(Closing):
             made = stack.enter_context(labs.several(plans.values()))
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
             self._open = stack.pop_all()
+
+    @property
+    def labs(self) -> list[Lab]:
+        """One for each case."""
+        return [case.lab for case in self._cases.values()]
 
     @contextmanager
     def in_effect(self, variant: Variant) -> Iterator[Effect]:
@@ -98,6 +106,11 @@ class Bed(Closing):
             changes = stack.enter_context(Changes())
             stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
             yield Effect(case, stock.effective(target), datapath, self._nic)
+
+    def unwanted(self, variant: Variant) -> list[str]:
+        """Settings that are not as the variant, which is in effect, wants them: a kernel may change them."""
+        target = self._cases[variant.case].lab.target
+        return stock.differing(target, variant.stock_steering, variant.coalescing, self.nic_core)
 
     def close(self) -> None:
         """Take everything down. Closing twice is harmless."""

@@ -26,7 +26,7 @@ _HOST = ("kernel", "cpu", "cores")
 
 
 def key(traffic: Traffic) -> dict[str, int]:
-    """What of a traffic a sweep is for: it is made at full rate with equal shares, and serves for all."""
+    """What of a traffic a sweep is for; it is made at full rate, and serves for every rate and arrival."""
     return {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch}
 
 

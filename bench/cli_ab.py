@@ -10,6 +10,7 @@ from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
 LONGEST_S = 60.0
+_EXPLAIN_S = 0.2
 LOWEST_RATE = 100
 """Packets a second: a run waits for a thousand of them."""
 
@@ -39,10 +40,15 @@ def ab(
     mtu: Annotated[
         int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
     ] = Plan.inner_mtu,
+    ip: Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")] = 4,
+    outer_ip: Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")] = 4,
     core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
     seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")] = 1,
+    explain: Annotated[
+        bool, typer.Option(help="At the end a short run of each, for losses by the kernel's reasons.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
@@ -50,9 +56,10 @@ def ab(
     A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]; the case is docker when left out.
     Cases: native, linux, flannel, docker. Stock steering: none; rps, rps-vxlan, rps-veth[:mask=HEX] at the
     NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those behind; rfs, rfs-vxlan,
-    rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray stock-best'
-    has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell, backlog, or @FOLDER of
-    one's own. Coalescing: one of gro, gro-list, udp-forward; defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
+    rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray
+    stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell, backlog, or
+    @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward; defer[:usecs=N,irqs=N];
+    threaded[:mask=HEX].
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
@@ -70,18 +77,19 @@ def ab(
         moderation=moderation,
         shares=parts,
     )
-    variants = resolved(variants, traffic, core, lambda text: typer.echo(text, err=True))
+    variants = resolved(variants, traffic, core, _to_stderr)
 
     import json
 
     from bench.ab import lines, report
     from bench.bed import Bed
+    from bench.explain import explained
     from bench.progress import noted
     from bench.rounds import Timing
     from bench.rounds import rounds as measured
 
     timing = Timing(rounds, seconds, seed=seed)
-    with Bed(variants, traffic, core, containers, mtu) as bed, noted() as note:
+    with Bed(variants, traffic, core, containers, mtu, ip, outer_ip) as bed, noted() as note:
         for side, variant in zip("ab", variants, strict=True):
             with bed.in_effect(variant) as effect:
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
@@ -94,7 +102,9 @@ def ab(
                 f"{each[1].rate / each[0].rate:.2f} times",
                 err=True,
             )
-    result = report([one for one, _ in found], [two for _, two in found], seed, traffic)
+        note("a run of each that tells reasons")
+        told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr) if explain else []
+    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, told)
     add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -108,6 +118,10 @@ def _shares(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts):
         raise BadInput(f"shares '{text}': write whole numbers with commas between, such as 90,5,5")
     return tuple(map(int, parts))
+
+
+def _to_stderr(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _rate(text: str) -> int | None:

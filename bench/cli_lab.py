@@ -24,12 +24,14 @@ def up(
     mtu: Annotated[
         int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
     ] = Plan.inner_mtu,
+    ip: Annotated[int, typer.Option(help="IP version of what the sinks get: 4 or 6.")] = 4,
+    outer_ip: Annotated[int, typer.Option(help="IP version that the tunnel goes over: 4 or 6.")] = 4,
     as_json: _Json = False,
 ) -> None:
     """Make a lab that stays, to look around in; commands that measure make labs of their own."""
     from bench import lab as labs
 
-    made = labs.up(case, containers, mtu)
+    made = labs.up(case, containers, mtu, ip, outer_ip)
     if as_json:
         _print_json(made.as_dict())
         return

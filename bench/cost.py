@@ -1,7 +1,7 @@
-"""What the NIC stage costs by part, policy by policy: BPF_PROG_TEST_RUN of programs that end after each part.
+"""What our programs cost: the NIC stage by part, policy by policy; and the observers, event by event.
 
-Everything is in the caches then, and no other core writes: what a look at a worker's counters costs when that
-worker runs is not in it.
+The first by BPF_PROG_TEST_RUN of programs that end after each part. Everything is in the caches then, and no
+other core writes: what a look at a worker's counters costs when that worker runs is not in it.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
+from bench.bed import Bed
+from bench.explain import Explainer
 from bench.frame import build
 from bench.lab_plan import Plan as LabPlan
+from bench.run import measured
 from bench.statistics import Interval, interval
+from bench.variant import Variant
 from bench.wire import on_core
 from steering import bpf
 from steering.bpf import Kind
@@ -52,6 +56,55 @@ def measure(
     return [
         Cost(plan.policy.name, {part: interval(times[part]) for part in PARTS})
         for plan, times in zip(plans, taken, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What one observer's program costs while a variant runs."""
+
+    event: str
+    """``ours`` where it belongs to a policy, whose counts depend on it."""
+    every_run: bool
+    """Else it observes the runs that explain (bench/explain.py) alone."""
+    events: float
+    """A delivered packet."""
+    ns: float | None
+    """An event, without what timing a program that does nothing takes; None where there was no event."""
+
+    @property
+    def ns_a_packet(self) -> float:
+        """ns a delivered packet, on all cores together."""
+        return self.events * (self.ns or 0.0)
+
+
+def watching(bed: Bed, variant: Variant, seconds: float) -> list[Watching]:
+    """What the observers cost in one run, by the kernel's own statistics on programs (Linux 5.8).
+
+    Raises as :func:`bench.run.run`, and as `bench.explain.Explainer`.
+    """
+    with ExitStack() as stack:
+        explainer = stack.enter_context(Explainer(bed))
+        effect = stack.enter_context(bed.in_effect(variant))
+        nothing = stack.enter_context(bpf.Program(bpf.returning(0), Kind.RAW_TRACEPOINT, "nothing"))
+        stack.enter_context(bpf.Tracepoint(nothing.fd, "kfree_skb"))  # the sink frees each packet
+        stack.enter_context(bpf.Statistics())
+        own = effect.datapath.unit.observers if effect.datapath else {}
+        always = bed.observer.programs | {f"{event}, ours": program for event, program in own.items()}
+        programs = {"nothing": nothing.fd, **always, **explainer.programs}
+        before = {event: bpf.runs(program) for event, program in programs.items()}
+        sample = measured(bed, variant, effect, seconds, 0.0, 0)
+        ran = {event: bpf.runs(program) - before[event] for event, program in programs.items()}
+    empty = ran.pop("nothing")
+    timing = empty.ns / max(1, empty.count)
+    return [
+        Watching(
+            event,
+            event in always,
+            found.count / max(1, sample.delivered),
+            found.ns / found.count - timing if found.count else None,
+        )
+        for event, found in ran.items()
     ]
 
 

@@ -18,7 +18,7 @@ OUTER_PORT = 49152
 VXLAN_HAS_VNI = 0x08000000
 """The I flag, alone (RFC 7348, section 5)."""
 _ETHERNET = 14
-_PLAIN: dict[str, Any] = {"flags": "DF", "id": 0, "ttl": 64}
+_PLAIN: dict[int, dict[str, Any]] = {4: {"flags": "DF", "id": 0, "ttl": 64}, 6: {"hlim": 64}}
 
 
 @dataclass(frozen=True)
@@ -32,37 +32,52 @@ class Frame:
     """Where the inner frame begins: the length of the tunnel's headers, or 0."""
     sum: int
     """Ones' complement sum, in the machine's byte order, of all that the UDP checksum covers."""
+    version: int = 4
+    """Of the IP packet that holds the datagram."""
+    outer_sum: int = 0
+    """As ``sum``, of the tunnel's UDP; 0: that has no checksum."""
 
 
 def build(plan: Plan, payload: int) -> Frame:
     """A UDP datagram for the first sink of the lab, in VXLAN where that has a tunnel; ``payload`` in bytes.
 
-    In the tunnel it is from the other host's container. The outer checksum is 0, as Docker's is.
+    In the tunnel it is from the other host's container. The outer checksum is 0 over IPv4, as Docker's is;
+    over IPv6 there is one: Linux sends it, and asks for it, unless it is told otherwise.
 
     BadInput where the datagram does not fit the lab's MTU.
     """
     # Only what builds: scapy.all would look at every interface of the machine.
     from scapy.layers.inet import IP, UDP
+    from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
 
+    def ip(version: int, src: str, dst: str) -> Any:
+        return {4: IP, 6: IPv6}[version](src=src, dst=dst, **_PLAIN[version])
+
     body = bytes(SMALLEST) + bytes(at & 0xFF for at in range(payload - SMALLEST))
-    underlay = Ether(dst=plan.nic_mac, src=plan.wire_mac) / IP(src=plan.wire_ip, dst=plan.nic_ip, **_PLAIN)
-    outer = b""
-    inner: Any = underlay
+    underlay = Ether(dst=plan.nic_mac, src=plan.wire_mac) / ip(plan.underlay, plan.wire_ip, plan.nic_ip)
+    inner = underlay
     if plan.has_tunnel:
-        mac, ip = plan.receiver
-        inner = Ether(dst=mac, src=plan.peer_mac) / IP(src=plan.peer_ip, dst=ip, **_PLAIN)
-    data = bytearray(bytes(inner / UDP(sport=0, dport=SINK_PORT) / body))
-    at = len(data) - payload
-    # scapy has put in the complement of the sum that we want: take it out again.
-    (check,) = struct.unpack_from("=H", data, at - 2)
-    struct.pack_into("=H", data, at - 2, 0)
+        mac, address = plan.receiver
+        inner = Ether(dst=mac, src=plan.peer_mac) / ip(plan.inner, plan.peer_ip, address)
+    data = bytes(inner / UDP(sport=0, dport=SINK_PORT) / body)
+    spare, at, outer_sum = _ETHERNET + plan.inner_mtu - len(data), 0, 0
     if plan.has_tunnel:
         vxlan = struct.pack(">II", VXLAN_HAS_VNI, plan.vni << 8)
-        tunnel = underlay / UDP(sport=0, dport=plan.port, chksum=0) / vxlan
-        outer = bytes(tunnel / bytes(data))[: -len(data)]
-    spare = min(_ETHERNET + plan.inner_mtu - len(data), LARGEST_FRAME - len(outer) - len(data))
+        none = {"chksum": 0} if plan.outer == 4 else {}
+        tunnelled = bytes(underlay / UDP(sport=0, dport=plan.port, **none) / vxlan / data)
+        at, data = len(tunnelled) - len(data), tunnelled
+        if not none:
+            data, outer_sum = _without_check(data, at - len(vxlan))
+    spare = min(spare, LARGEST_FRAME - len(data))
     if spare < 0:
         least = f"payload {payload} does not fit a frame, or an MTU of {plan.inner_mtu}"
         raise BadInput(f"{least}: choose {payload + spare} or less")
-    return Frame(outer + bytes(data), len(outer) + at, len(outer), ~check & 0xFFFF)
+    data, inner_sum = _without_check(data, len(data) - payload)
+    return Frame(data, len(data) - payload, at, inner_sum, plan.inner, outer_sum)
+
+
+def _without_check(data: bytes, end: int) -> tuple[bytes, int]:
+    """With zeros for the checksum of the UDP header that ends there, and the sum that it told."""
+    (check,) = struct.unpack_from("=H", data, end - 2)
+    return data[: end - 2] + bytes(2) + data[end:], ~check & 0xFFFF

@@ -87,20 +87,24 @@ class Lab:
 
 
 @contextmanager
-def lab(case: str = "native", containers: int = 1) -> Iterator[Lab]:
+def lab(case: str = "native", containers: int = 1, inner: int = 4, outer: int = 4) -> Iterator[Lab]:
     """A lab until the end of the block, the only one on this machine.
 
+    ``inner`` and ``outer`` are IP versions, as the plan's.
+
     Raises:
-        BadInput: no such case, or not so many containers.
+        BadInput: no such case or IP version, or not so many containers.
         OversprayError: another lab is in use, or the kernel refused a part.
     """
-    with several([Plan(case, containers)]) as made:
+    with several([Plan(case, containers, inner, outer)]) as made:
         yield made[case]
 
 
-def planned(case: str, containers: int, mtu: int = Plan.inner_mtu) -> Plan:
-    """What a lab of that case is to be, among labs of several cases: one that has no containers has none."""
-    return Plan(case, containers if case in WITH_CONTAINERS else 1, inner_mtu=mtu)
+def planned(case: str, containers: int, mtu: int = Plan.inner_mtu, inner: int = 4, outer: int = 4) -> Plan:
+    """What a lab of that case is to be, among labs of several cases: one that has no containers, or no
+    tunnel, has none."""
+    count, outer = containers if case in WITH_CONTAINERS else 1, 4 if case == "native" else outer
+    return Plan(case, count, inner, outer, inner_mtu=mtu)
 
 
 @contextmanager
@@ -122,9 +126,11 @@ def _made(plan: Plan) -> Iterator[Lab]:
         _remove(names.values())
 
 
-def up(case: str = "native", containers: int = 1, mtu: int = Plan.inner_mtu) -> Lab:
+def up(
+    case: str = "native", containers: int = 1, mtu: int = Plan.inner_mtu, inner: int = 4, outer: int = 4
+) -> Lab:
     """Make a lab that stays until :func:`down`; it is there whole, or not at all."""
-    with several([Plan(case, containers, inner_mtu=mtu)]) as found:
+    with several([Plan(case, containers, inner, outer, inner_mtu=mtu)]) as found:
         made = found[case]
         if _is_up():
             raise OversprayError("a lab is up already: 'overspray lab down' removes it")

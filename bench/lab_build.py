@@ -6,7 +6,9 @@ Everything is known beforehand (static neighbours and forwarding entries), so no
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address
 from pathlib import Path
+from socket import AF_INET6
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -22,6 +24,12 @@ _NOARP = 0x40
 """State of a static entry. To a bridge "permanent", pyroute2's default, means an address of its own: it would
 keep the frames."""
 _FORWARDING = 3
+_IPV6 = {"disable_ipv6": "0", "addr_gen_mode": "1", "accept_ra": "0", "autoconf": "0", "accept_dad": "0"}
+"""No address but the plan's, nothing asked of routers, no search for doubles."""
+_NO_IPV6 = {"disable_ipv6": "1"}
+_NODAD = 0x02
+_LOCAL = 255
+"""The routing table of a host's own addresses."""
 
 Names = Mapping[str, str]
 """Role -> namespace."""
@@ -30,10 +38,10 @@ Names = Mapping[str, str]
 def build(plan: Plan, names: Names) -> None:
     """Make all namespaces and all in them, ready to carry packets. The caller removes them."""
     try:
-        for name in names.values():
+        for role, name in names.items():
             netns.create(name)
             with netns.entered(name):
-                _silence()
+                _silence(plan.has_ipv6(role))
         with ExitStack() as stack:
             ip = {role: stack.enter_context(_netlink(name)) for role, name in names.items()}
             _underlay(plan, names, ip)
@@ -71,11 +79,15 @@ def _handle(name: str) -> Iterator[int]:
         os.close(handle)
 
 
-def _silence() -> None:
+def _silence(has_ipv6: bool) -> None:
     """Before there are devices, for `default` is copied at their birth. Goes with the namespace."""
+    ipv6 = Path("/proc/sys/net/ipv6/conf")
+    if has_ipv6 and not ipv6.exists():
+        raise OversprayError("this kernel has no IPv6: choose IP version 4")
+    for which in ("all", "default") if ipv6.exists() else ():
+        for name, value in (_IPV6 if has_ipv6 else _NO_IPV6).items():
+            (ipv6 / which / name).write_text(value)
     for which in ("all", "default"):
-        if Path("/proc/sys/net/ipv6").exists():
-            Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1")
         Path(f"/proc/sys/net/ipv4/conf/{which}/rp_filter").write_text("0")
     for hook in Path("/proc/sys/net/bridge").glob("bridge-nf-call-*"):
         hook.write_text("0")  # 1 in every new namespace
@@ -85,8 +97,8 @@ def _underlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
     near = {"ifname": plan.nic, "address": plan.nic_mac}
     far = {"ifname": plan.wire, "address": plan.wire_mac}
     _veth(ip["host"], near, far, names["wire"], plan.mtu, plan.queues)
-    _address(ip["wire"], plan.wire, plan.wire_ip, 24, plan.nic_ip, plan.nic_mac)
-    _address(ip["host"], plan.nic, plan.nic_ip, 24, plan.wire_ip, plan.wire_mac)
+    _address(ip["wire"], plan.wire, plan.wire_ip, plan.prefix, plan.nic_ip, plan.nic_mac)
+    _address(ip["host"], plan.nic, plan.nic_ip, plan.prefix, plan.wire_ip, plan.wire_mac)
     _settle(ip["wire"], plan.wire)
     _settle(ip["host"], plan.nic)
 
@@ -95,14 +107,15 @@ def _tunnel(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
     """The tunnel device. Its UDP socket is the host's, wherever the device is."""
     overlay = ip[plan.overlay_role]
     tunnel: dict[str, Any] = {
-        **{"vxlan_id": plan.vni, "vxlan_port": plan.port, "vxlan_local": plan.nic_ip},
+        **{"vxlan_id": plan.vni, "vxlan_port": plan.port},
+        "vxlan_local6" if plan.outer == 6 else "vxlan_local": plan.nic_ip,
         **{"vxlan_learning": False, "mtu": plan.inner_mtu, "address": plan.tunnel_mac},
     }
     with _handle(names[plan.overlay_role]) as place:
         ip["host"].link("add", ifname=plan.tunnel, kind="vxlan", net_ns_fd=place, **tunnel)
     overlay.fdb("add", ifindex=_index(overlay, plan.tunnel), lladdr=plan.peer_mac, dst=plan.wire_ip)
     if not plan.has_containers:
-        _address(overlay, plan.tunnel, plan.host_ip, 16, plan.peer_ip, plan.peer_mac)
+        _address(overlay, plan.tunnel, plan.host_ip, plan.inner_prefix, plan.peer_ip, plan.peer_mac)
         _settle(overlay, plan.tunnel)
 
 
@@ -127,7 +140,7 @@ def _container(plan: Plan, names: Names, ip: Mapping[str, IPRoute], each: Contai
     _veth(overlay, {"ifname": each.veth}, far, names[each.role], plan.inner_mtu, plan.queues)
     _join(overlay, plan, each.veth, each.mac)
     # First, so that the other end comes up with its carrier on.
-    _address(ip[each.role], "eth0", each.ip, 16, plan.peer_ip, plan.peer_mac)
+    _address(ip[each.role], "eth0", each.ip, plan.inner_prefix, plan.peer_ip, plan.peer_mac)
 
 
 def _join(ip: IPRoute, plan: Plan, device: str, mac: str) -> None:
@@ -149,7 +162,10 @@ def _veth(
 
 def _address(ip: IPRoute, device: str, own: str, bits: int, other: str, other_mac: str) -> None:
     index = _index(ip, device)
-    ip.addr("add", index=index, address=own, prefixlen=bits)
+    is_6 = ip_address(own).version == 6
+    if is_6:  # else it joins the group of those who ask for its address, and tells the others (MLD)
+        ip.link("set", index=index, arp=False)
+    ip.addr("add", index=index, address=own, prefixlen=bits, **({"flags": _NODAD} if is_6 else {}))
     ip.neigh("replace", ifindex=index, dst=other, lladdr=other_mac, state="permanent")
     ip.link("set", index=index, state="up")
 
@@ -165,6 +181,14 @@ def _settle(ip: IPRoute, device: str) -> None:
     def ready() -> bool:
         link = ip.get_links(_index(ip, device))[0]
         carries = link.get("carrier") == 1 and link.get("qdisc") not in (None, "noop")
-        return carries and link.get(("linkinfo", "slave_data", "state")) in (None, _FORWARDING)
+        forwards = link.get(("linkinfo", "slave_data", "state")) in (None, _FORWARDING)
+        return carries and forwards and _takes_ipv6(ip, device)
 
     wait_for(ready, f"{device} to carry packets")
+
+
+def _takes_ipv6(ip: IPRoute, device: str) -> bool:
+    """Whether it takes packets to its IPv6 addresses, where it has any: routes follow from a work queue."""
+    index = _index(ip, device)
+    own = {each.get("address") for each in ip.get_addr(family=AF_INET6, index=index)}
+    return not own or own <= {each.get("dst") for each in ip.get_routes(family=AF_INET6, table=_LOCAL)}

@@ -38,7 +38,12 @@ class Losses(Closing):
 
     def __init__(self, namespaces: Sequence[str]) -> None:
         with ExitStack() as stack:  # what was opened is closed if the rest fails
-            self._files = [(_open(stack, name, "snmp"), _open(stack, name, "dev")) for name in namespaces]
+            self._files = [
+                (_open(stack, namespace, name), read)
+                for namespace in namespaces
+                for name, read in (("snmp", protocols), ("snmp6", protocols6), ("dev", devices))
+                if Path(f"/proc/net/{name}").exists()  # a kernel without IPv6 has no snmp6
+            ]
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -51,9 +56,8 @@ class Losses(Closing):
         Namespaces are added up, and so are devices of one name. ``backlog.full`` is the whole machine's.
         """
         found = Counter({"backlog.full": softnet(_SOFTNET.read_text(), _DROPPED)})
-        for snmp, dev in self._files:
-            found.update(protocols(_text(snmp)))
-            found.update(devices(_text(dev)))
+        for file, read in self._files:
+            found.update(read(_text(file)))
         return dict(found)
 
 
@@ -86,6 +90,13 @@ def protocols(text: str) -> dict[str, int]:
             if ours := _PROTOCOLS.get((names[0].rstrip(":"), name)):
                 found[ours] = int(value)
     return found
+
+
+def protocols6(text: str) -> dict[str, int]:
+    """The same of IPv6, under the same names; /proc/net/snmp6 has a name and its value on each line."""
+    named = {f"{protocol}6{name}": ours for (protocol, name), ours in _PROTOCOLS.items()}
+    rows = (line.split() for line in text.splitlines())
+    return {named[name]: int(value) for name, value in rows if name in named}
 
 
 def devices(text: str) -> dict[str, int]:

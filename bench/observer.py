@@ -1,5 +1,6 @@
 """What a run costs: the time of every core by kind, and how often it was interrupted (xdp/observe.bpf.c)."""
 
+import errno
 import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from steering.waiting import wait_for
 
 # The exit first: a softirq whose entry is seen is then sure to be seen to end.
 _EVENTS = ("softirq_exit", "softirq_entry", "sched_switch", "napi_poll", "xdp_cpumap_kthread")
+_IPIS = ("call_function_single_entry", "call_function_entry", "reschedule_entry", "ipi_entry")
+"""The first three where the core is an x86, the last one elsewhere."""
 _OBSERVED = header("observe.h").struct("observed")
 KINDS = [name.removeprefix("KIND_").lower() for name in header("observe.h").enum("observe_kind")][:-1]
 """What a core's time is spent on: ``idle``, ``softirq``, … (observe.h says what each is)."""
@@ -29,7 +32,7 @@ class Reading:
     since: dict[int, int]
     """That moment on each core, CLOCK_MONOTONIC ns: the interrupts that read are some µs apart."""
     events: dict[str, int]
-    """enum observe_counter (counters.h) by name, over all cores."""
+    """enum observe_counter (counters.h) by name, over all cores; no ``ipis`` where no event tells them."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,19 @@ class Observer(Closing):
             for core in self._cores:
                 bpf.run_on_core(begin, core)
             for event in _EVENTS:
-                program = self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
-                stack.enter_context(bpf.Tracepoint(program, event))
+                stack.enter_context(bpf.Tracepoint(self._program(event), event))
+            told = [self._attach_ipi(stack, event) for event in _IPIS]
+            self._has_ipis = any(told)
             self._open = stack.pop_all()
 
     def close(self) -> None:
         """Stop observing. Closing twice is harmless."""
         self._open.close()
+
+    @property
+    def programs(self) -> dict[str, int]:
+        """Descriptors of those that are attached, by the event that they see."""
+        return {event: self._program(event) for event in (*_EVENTS, *(["ipi"] if self._has_ipis else []))}
 
     def watch(self, thread_id: int) -> None:
         """Charge this thread (``threading.get_native_id``) to ``wire``, until :meth:`forget`.
@@ -106,11 +115,25 @@ class Observer(Closing):
             wait_for(partial(_settled, settle, core), f"an undisturbed reading of core {core}")
         table = self._module.map("observe_settled").get(_OBSERVED)
         counted = self._module.counts("observe_counters", "observe_counter")
+        if not self._has_ipis:
+            del counted["ipis"]
         return Reading(
             ns={core: dict(zip(KINDS, table[core]["ns"].tolist(), strict=True)) for core in self._cores},
             since={core: int(table[core]["since"]) for core in self._cores},
             events={name: int(values.sum()) for name, values in counted.items()},
         )
+
+    def _program(self, event: str) -> int:
+        return self._module.load(f"on_{event}", Kind.RAW_TRACEPOINT)
+
+    def _attach_ipi(self, stack: ExitStack, event: str) -> bool:
+        try:
+            stack.enter_context(bpf.Tracepoint(self._program("ipi"), event))
+        except bpf.BpfError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
+        return True
 
 
 def _settled(settle: int, core: int) -> bool:

@@ -5,17 +5,16 @@ told apart.
 """
 
 import re
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from bench.bed import Bed
 from bench.run import Sample, measured
+from bench.symbols import running
 from bench.variant import Variant
 from steering import bpf, cores
 from steering.bpf import Kind
@@ -100,10 +99,10 @@ def _stacks(module: Module) -> list[tuple[dict[int, int], list[int]]]:
 
 
 def _folded(variant: Variant, sample: Sample, stacks: list[tuple[dict[int, int], list[int]]]) -> Profile:
-    starts, names = _symbols(Path("/proc/kallsyms").read_text())
+    symbols = running()
     counts: dict[int, Counter[str]] = {core: Counter() for core in cores.online()}
     for by_core, addresses in stacks:
-        functions = [names[bisect_right(starts, address) - 1] for address in addresses]
+        functions = [symbols.of(address) for address in addresses]
         for core, count in by_core.items():
             counts[core][stage(functions)] += count
     # A sample stands for the time to the next one; all of the run's, over all of its packets.
@@ -112,12 +111,6 @@ def _folded(variant: Variant, sample: Sample, stacks: list[tuple[dict[int, int],
     return Profile(
         str(variant), sample.rate, {core: sum(found.values()) for core, found in counts.items()}, stages
     )
-
-
-def _symbols(text: str) -> tuple[list[int], list[str]]:
-    """Of /proc/kallsyms: where functions start, in order, and their names."""
-    rows = sorted((int(line.split()[0], 16), line.split()[2]) for line in text.splitlines())
-    return [0, *(address for address, _ in rows)], ["?", *(name for _, name in rows)]
 
 
 def stage(functions: Sequence[str]) -> str:

@@ -88,7 +88,7 @@ def measured(
         for thread in threads:
             bed.observer.forget(thread)
     offered = wire.sent - wired["sent"]
-    invalid = list(_unsettled(effect, seen, wired, offered))
+    invalid = [*_unsettled(effect, seen, wired, offered), *bed.unwanted(variant)]
     span, used = ended - begun, cost(first, last)
     drops = _drops(effect, wired, losses.by_stage(counted, lost.read()))
     share = used.wire_share

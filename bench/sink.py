@@ -52,9 +52,10 @@ class Sink(Closing):
             program = self._module.load("sink", Kind.SOCKET_FILTER)
             self._log = self._module.map("sink_log").mapped(ARRIVAL)
             self.begin(1)
+            family = socket.AF_INET6 if lab.plan.inner == 6 else socket.AF_INET
             for name, address in lab.sinks:
                 with netns.entered(name):
-                    one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    one = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
                 # The filter before bind: a packet in between would be queued and not counted.
                 one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, struct.pack("=i", program))
                 one.bind((address, SINK_PORT))

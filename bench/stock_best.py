@@ -15,12 +15,11 @@ from bench.ab import compared, is_limited
 from bench.bed import Bed
 from bench.best_file import FORMAT, WHAT, Saving, key
 from bench.fingerprint import fingerprint
-from bench.lab_plan import Plan
 from bench.progress import Note
 from bench.rounds import Timing, rounds
 from bench.run import Sample
 from bench.traffic import Traffic
-from bench.variant import Variant
+from bench.variant import PATHS, Variant
 from steering import cores, doctor, stock
 from steering.errors import BadInput, OversprayError
 from steering.spec import Spec
@@ -65,8 +64,7 @@ def candidates(case: str, nic_core: int) -> list[Variant]:
     usable = cores.usable()
     others = [core for core in usable if core != nic_core]
     masks = [f"{sum(1 << core for core in chosen):x}" for chosen in (others, usable) if chosen]
-    plan = Plan(case)
-    devices = stock.PATH[: 1 + plan.has_tunnel + plan.has_containers]
+    devices = PATHS[case]
     steerings = [Spec("none"), *_rps(devices, masks)]
     threads = ["", *(f"threaded:mask={mask}" for mask in masks)]
     return [
@@ -108,7 +106,6 @@ def sweep(
     traffic: Traffic,
     timing: Timing,
     core: int | None,
-    mtu: int,
     saving: Saving,
     note: Note,
     say: Say,
@@ -122,7 +119,7 @@ def sweep(
     before, begun = fingerprint(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     done: list[Stage] = []
     left = list(variants)
-    with Bed(variants, traffic, core, mtu=mtu) as bed:
+    with Bed(variants, traffic, core) as bed:
         for number, (count, turn) in enumerate(planned, 1):
             left = _best(done[-1], count) if done else left
             say(f"stage {number}/{len(planned)}: {len(left)} variants, {turn.rounds} x {turn.seconds:g} s")
@@ -135,14 +132,7 @@ def sweep(
                 raise OversprayError("no variant had valid runs alone: measure again in quiet")
         nic_core = bed.nic_core
     best = {without: _judged(done[-1], without) for without in _LEFT_OUT if done[-1].ranked(without)}
-    about = {
-        "what": WHAT,
-        "format": FORMAT,
-        "begun": begun,
-        "case": case,
-        "traffic": key(traffic),
-        "mtu": mtu,
-    }
+    about = {"what": WHAT, "format": FORMAT, "begun": begun, "case": case, "traffic": key(traffic)}
     prints = {"before": before, "after": fingerprint()}
     saved = {**about, "nic_core": nic_core, "best": best, "fingerprint": prints}
     saving.save({**saved, "stages": [stage.as_dict() for stage in done]})

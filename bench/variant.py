@@ -9,6 +9,8 @@ from steering import plan, policy, stock
 from steering.errors import BadInput, unknown
 from steering.spec import Spec
 
+PATHS = {"native": stock.PATH[:1], "linux": stock.PATH[:2], **dict.fromkeys(WITH_CONTAINERS, stock.PATH)}
+"""The devices on each case's receive path."""
 DEFAULT_CASE = "docker"
 STOCK_BEST = "stock-best"
 """In place of a steering: what a saved sweep found best (`bench.best_file`)."""
@@ -79,14 +81,13 @@ class Variant:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
         if self.steering.name == STOCK_BEST:
             raise BadInput(f"'{self}' is not looked up here: name the variant that it stands for")
-        has_tunnel, has_containers = self.case != "native", self.case in WITH_CONTAINERS
-        stock.check(self.stock_steering, self.coalescing, nic_core, has_tunnel, has_containers)
+        stock.check(self.stock_steering, self.coalescing, nic_core, PATHS[self.case])
         if self.is_stock:
             return
         if not self.steering.path and self.steering.name not in policy.names():
             raise unknown("steering", self.steering.name, [*stock.STEERING, *policy.names()])
         plan.read(self.steering, nic_core)
-        if not has_containers:
+        if self.case not in WITH_CONTAINERS:
             raise BadInput(f"'{self}': policies deliver into containers: choose case flannel or docker")
 
     def __str__(self) -> str:

@@ -174,7 +174,8 @@ class Wire(Closing):
 
 def sizes_of(frame: Frame) -> dict[str, str | int]:
     """What wire.bpf.c is compiled with."""
-    return {"HEADER_BYTES": frame.header_bytes, "INNER": frame.inner, "CORES": cores.possible()}
+    sizes: dict[str, str | int] = {"HEADER_BYTES": frame.header_bytes, "INNER": frame.inner}
+    return {**sizes, "IP_VERSION": frame.version, "CORES": cores.possible()}
 
 
 def put_lanes(module: Module, all_lanes: Sequence[Lane]) -> None:
@@ -196,7 +197,8 @@ def config_of(frame: Frame, traffic: Traffic, containers: int = 0, port_id: int 
     config = np.zeros((), header("wire.h").struct("wire_config"))
     words = frame.data[: frame.header_bytes].ljust(config["header"].nbytes, b"\0")
     config["header"] = np.frombuffer(words, "<u8")
-    config["sum"], config["first_port"], config["outer_port"] = frame.sum, FIRST_PORT, OUTER_PORT
+    config["sum"], config["outer_sum"] = frame.sum, frame.outer_sum
+    config["first_port"], config["outer_port"] = FIRST_PORT, OUTER_PORT
     config["run"], config["batch"], config["containers"] = traffic.run, traffic.batch, containers
     config["port_id"] = port_id
     return config.tobytes()

@@ -156,7 +156,7 @@ class Datapath(Closing):
                 device, following = self._helper.near_index, end.host_index
             for remote in tunnel.remotes:
                 proof = (tunnel.local, remote, tunnel.vni, tunnel.port, end.mac)
-                yield Route(*proof, tunnel.mac, end.mtu, device, following)
+                yield Route(*proof, tunnel.mac, end.mtu, device, following, tunnel.zero_checksum)
 
     def _open_peer(self, stack: ExitStack) -> None:
         ns, (first, following) = self.target.nic.ns, self._units.hops

@@ -196,7 +196,7 @@ _CHECKS = (
     Check(
         "BTF",
         _btf,
-        "the kernel's types, for tools that read its structs",
+        "the kernel's types: why it drops a packet, and whose that was, is read by them",
         "boot a kernel with CONFIG_DEBUG_INFO_BTF",
         needed=False,
     ),

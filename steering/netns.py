@@ -93,6 +93,13 @@ def exists(name: str) -> bool:
         return False
 
 
+def inode(name: str) -> int:
+    """The number by which the kernel tells it from others; OversprayError where there is none."""
+    if not exists(name):
+        raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'")
+    return (RUN / name).stat().st_ino
+
+
 def index(device: str) -> int:
     """The ifindex of a device of the calling thread's namespace; OversprayError where there is none."""
     try:

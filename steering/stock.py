@@ -127,19 +127,15 @@ class Wanted:
 
 
 def check(
-    steering: Spec | None,
-    coalescing: Sequence[Spec],
-    nic_core: int,
-    has_tunnel: bool,
-    has_containers: bool = True,
+    steering: Spec | None, coalescing: Sequence[Spec], nic_core: int, path: Sequence[str] = PATH
 ) -> Wanted:
     """What these specs want; looks at no device.
 
     Without ``steering`` a policy of ours runs: RPS and netfilter are off. ``nic_core`` gets no packets from
-    RPS, unless a mask says so, or it is the only core.
+    RPS, unless a mask says so, or it is the only core. ``path``: the devices that there are (`path_of`).
 
     Raises:
-        BadInput: unknown name, knob, value or core, or something that needs what this case does not have.
+        BadInput: unknown name, knob, value or core, or something for a device that there is not.
     """
     masks: dict[str, str] = {}
     netfilter = follows = False
@@ -149,10 +145,8 @@ def check(
         if stock.first:
             masks[stock.first] = f"{values['mask'] or _all_but(nic_core):x}"
         masks |= {name: f"{values[name]:x}" for name in PATH if values.get(name)}
-        if not has_tunnel and (netfilter or masks.keys() - {"nic"}):
-            raise BadInput(f"'{steering}' is for tunnel and bridge, which this case does not have")
-        if not has_containers and (netfilter or "veth" in masks):
-            raise BadInput(f"'{steering}' is for bridge and containers, which this case does not have")
+        if masks.keys() - {*path} or (netfilter and PATH[-1] not in path):  # a bridge is for veths
+            raise BadInput(f"'{steering}' is for devices that this case does not have")
     known = [(spec.name, *_known("coalescing", COALESCING, spec)) for spec in coalescing]
     knobs = {name: values for name, _, values in known}
     kinds = [name for name, stock, _ in known if stock.features]
@@ -181,9 +175,27 @@ def apply(
         BadInput: as :func:`check`, or netfilter that this kernel does not have; nothing is changed.
         OversprayError: a device lacks something, or the kernel refused; ``changes`` have what was changed.
     """
-    wanted = check(steering, coalescing, nic_core, target.tunnel is not None, bool(target.endpoints))
+    wanted = check(steering, coalescing, nic_core, path_of(target))
     for ns, setting, value in list(_needed(target, wanted)):  # the whole list first: it may yet refuse
         changes.set(ns, setting, value)
+
+
+def path_of(target: Target) -> Sequence[str]:
+    """Which of `PATH` a target has."""
+    return PATH[: 1 + (target.tunnel is not None) + bool(target.endpoints)]
+
+
+def differing(target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int) -> list[str]:
+    """What is in effect and is not what these specs want, a line each: ``rx-gro of nic0 is on, not off``.
+
+    Raises as :func:`apply`.
+    """
+    wanted, found = check(steering, coalescing, nic_core, path_of(target)), []
+    for ns, setting, value in _needed(target, wanted):
+        with netns.entered(ns):
+            if (now := setting.read()) != value:
+                found.append(f"{setting} is {now}, not {value}")
+    return found
 
 
 def effective(target: Target) -> dict[str, str]:

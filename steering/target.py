@@ -28,7 +28,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Tunnel:
-    """A VXLAN device. Addresses are IPv4, as text."""
+    """A VXLAN device. Its addresses are text, all of one IP version."""
 
     place: Place
     mac: str
@@ -38,6 +38,8 @@ class Tunnel:
     """Our VTEP."""
     remotes: tuple[str, ...]
     """The VTEPs that may send to us."""
+    zero_checksum: bool = False
+    """Over IPv6: whether it takes packets without an outer UDP checksum (udp6zerocsumrx)."""
 
 
 @dataclass(frozen=True)

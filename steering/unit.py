@@ -4,11 +4,11 @@ Several units may be loaded at once, so that one can take another's place betwee
 are threads of their own.
 """
 
-import socket
 import struct
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from ipaddress import ip_address
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Route:
     mtu: int
     device: int
     next: int = 0
+    zero_checksum: bool = False
+    """Over IPv6: whether a packet without an outer UDP checksum is taken. Over IPv4 it always is."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ class Unit(Closing):
             self.program = self._module.load("steer", Kind.XDP)
             self._rows: dict[Route, int] = {}
             self._setting = self._set_up(secret)
-            self._observers = {event: self.load(f"on_{event}", Kind.RAW_TRACEPOINT) for event in _EVENTS}
+            self.observers = {
+                f"xdp_{event}": self.load(f"on_{event}", Kind.RAW_TRACEPOINT) for event in _EVENTS
+            }
             self._observing: list[bpf.Tracepoint] = []
             stack.callback(self.rest)
             self._open = stack.pop_all()
@@ -124,8 +128,8 @@ class Unit(Closing):
         """
         if not self._observing:
             try:
-                for event, observer in self._observers.items():
-                    self._observing.append(bpf.Tracepoint(observer, f"xdp_{event}"))
+                for event, observer in self.observers.items():
+                    self._observing.append(bpf.Tracepoint(observer, event))
             except BaseException:
                 self.rest()  # half of them would miss losses without a word
                 raise
@@ -200,6 +204,7 @@ class Unit(Closing):
         path["key"] = np.frombuffer(_key(route), _MAPS.struct("path_key"))[0]
         path["tunnel_mac"] = np.frombuffer(_mac(route.tunnel_mac), np.uint8)
         path["mtu"], path["device"], path["next"] = route.mtu, route.device, route.next
+        path["unsummed"] = route.zero_checksum or ip_address(route.local).version == 4
         table = self._module.map("paths")
         table.put(row, path.tobytes())  # invalid while it is half written
         if valid:
@@ -210,8 +215,8 @@ class Unit(Closing):
 def _key(route: Route) -> bytes:
     key = np.zeros((), _MAPS.struct("path_key"))
     for name, address in (("local", route.local), ("remote", route.remote)):
-        key[name] = int.from_bytes(socket.inet_aton(address), "little")
-    key["vni"], key["port"] = route.vni, route.port
+        key[name] = np.frombuffer(ip_address(address).packed.ljust(16, b"\0"), "<u4")
+    key["vni"], key["port"] = route.vni | ip_address(route.local).version << 24, route.port
     key["mac"] = np.frombuffer(_mac(route.mac), np.uint8)
     return key.tobytes()
 

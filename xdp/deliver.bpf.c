@@ -8,9 +8,11 @@
 
 int deliver(struct xdp_md *ctx)
 {
-	struct outer_headers *outer = (void *)(long)ctx->data;
-	struct proof *proof = (void *)(outer + 1) - sizeof(*proof);
+	struct ethhdr *ethernet = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct proof *proof = 0;
 	__u32 zero = 0, place;
+	int bytes = 0;
 	struct deliver_counters *counters = deliver_counters.lookup(&zero);
 	struct settings *setting = settings.lookup(&zero);
 	struct workers *all = workers.lookup(&zero);
@@ -18,13 +20,17 @@ int deliver(struct xdp_md *ctx)
 	if (!counters || !setting || !all)
 		return XDP_ABORTED;
 	counters->count[DELIVER_TAKEN]++;
-	if ((void *)(outer + 1) > (void *)(long)ctx->data_end || proof->secret != setting->secret) {
+	if ((void *)(ethernet + 1) <= end) {
+		bytes = outer_bytes(protocol_of(ethernet) == bpf_htons(ETH_P_IPV6));
+		proof = (void *)ethernet + bytes - sizeof(*proof);
+	}
+	if (!proof || (void *)(proof + 1) > end || proof->secret != setting->secret) {
 		counters->count[DELIVER_DROP_PROOF]++;
 		return XDP_DROP;
 	}
 	all->worker[(proof->slot - 1) & (MAX_WORKERS - 1)].done++; /* this thread is the only writer */
 	place = proof->device;
-	if (strip(ctx)) {
+	if (strip(ctx, bytes)) {
 		counters->count[DELIVER_DROP_STRIP]++;
 		return XDP_DROP;
 	}

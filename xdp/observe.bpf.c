@@ -152,6 +152,12 @@ int on_xdp_cpumap_kthread(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+int on_ipi(struct bpf_raw_tracepoint_args *ctx)
+{
+	add(OBSERVE_IPIS, 1);
+	return 0;
+}
+
 /* Run on each core before the tracepoints are attached. */
 int begin(struct bpf_raw_tracepoint_args *ctx)
 {

@@ -28,43 +28,56 @@ BPF_ARRAY(paths, struct path, MAX_PATHS);
 BPF_ARRAY(flows, struct flow, MAX_FLOWS);
 BPF_PERCPU_ARRAY(policy_cores, struct policy_core, 1);
 
-static ALWAYS_INLINE bool is_path(const struct path *path, const struct path_key *key)
+/* What IPv6 addresses have beyond the first word. */
+static ALWAYS_INLINE bool same_rest(const __u32 *a, const __u32 *b)
+{
+	return !((a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]));
+}
+
+static ALWAYS_INLINE bool is_path(const struct path *path, const struct path_key *key, bool is6)
 {
 	return path && path->valid &&
-	       !((path->key.local ^ key->local) | (path->key.remote ^ key->remote) |
+	       !((path->key.local[0] ^ key->local[0]) | (path->key.remote[0] ^ key->remote[0]) |
 		 (path->key.vni ^ key->vni) | (path->key.port ^ key->port)) &&
-	       same_mac(path->key.mac, key->mac);
+	       same_mac(path->key.mac, key->mac) &&
+	       (LIKELY(!is6) ||
+		(same_rest(path->key.local, key->local) && same_rest(path->key.remote, key->remote)));
 }
 
 /* The container that the headers name: where the flow's hint says, or the map knows better. */
-static ALWAYS_INLINE struct path *find_path(struct flow *flow, const struct outer_headers *outer,
-					    const struct inner_headers *inner)
+static ALWAYS_INLINE struct path *find_path(struct flow *flow, const struct outer *outer,
+					    const struct inner *inner)
 {
 	struct path_key key = {
-		.local = outer->ip.daddr,
-		.remote = outer->ip.saddr,
-		.vni = bpf_ntohl(outer->vxlan.vni) >> 8,
-		.port = bpf_ntohs(outer->udp.dest),
+		.vni = bpf_ntohl(outer->tunnel->vxlan.vni) >> 8 | (UNLIKELY(outer->ip.is6) ? 6 : 4) << 24,
+		.port = bpf_ntohs(outer->tunnel->udp.dest),
 	};
 	struct path *path = paths.lookup(&flow->row);
 	__u32 *row;
 
-	__builtin_memcpy(key.mac, inner->ethernet.h_dest, ETH_ALEN);
-	if (LIKELY(is_path(path, &key)))
+	if (UNLIKELY(outer->ip.is6)) {
+		__builtin_memcpy(key.local, &outer->ip.v6->addresses[4], sizeof(key.local));
+		__builtin_memcpy(key.remote, outer->ip.v6->addresses, sizeof(key.remote));
+	} else {
+		key.local[0] = outer->ip.v4->daddr;
+		key.remote[0] = outer->ip.v4->saddr;
+	}
+	__builtin_memcpy(key.mac, inner->ethernet->h_dest, ETH_ALEN);
+	if (LIKELY(is_path(path, &key, outer->ip.is6)))
 		return path;
 	row = path_rows.lookup(&key);
 	if (!row)
 		return 0;
 	flow->row = *row;
 	path = paths.lookup(row);
-	return is_path(path, &key) ? path : 0;
+	return is_path(path, &key, outer->ip.is6) ? path : 0;
 }
 
 /* Over the end of the tunnel's headers: that we have proven the frame, and for whom. It must not go the stock
  * way any more. */
-static ALWAYS_INLINE void vouch(struct outer_headers *outer, const struct path *path, __u64 secret, __u32 slot)
+static ALWAYS_INLINE void vouch(struct tunnel_headers *tunnel, const struct path *path, __u64 secret, __u32 slot)
 {
-	struct proof *proof = (void *)(outer + 1) - sizeof(*proof);
+	struct proof *proof = (void *)(tunnel + 1) - sizeof(*proof);
 
 	proof->secret = secret;
 	proof->device = path->device;
@@ -107,8 +120,8 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 	struct workers *all = workers.lookup(&zero);
 	struct policy_core *core = policy_cores.lookup(&zero);
 	struct knobs *knob = knobs.lookup(&zero);
-	struct outer_headers *outer = 0;
-	struct inner_headers *inner = 0;
+	struct outer outer = {};
+	struct inner inner = {};
 	struct packet packet = {};
 	struct worker *worker;
 	struct flow *flow;
@@ -122,34 +135,37 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 		return XDP_DROP;
 
 	verdict = parse_outer(&cursor, &outer, setting->mac);
-	if (verdict || !outer)
+	if (verdict)
 		goto pass;
 	verdict = parse_inner(&cursor, &inner);
-	if (verdict || !inner)
+	if (verdict)
 		goto pass;
 	verdict = STEER_PASS_CHECKSUM;
-	if (UNLIKELY(outer->udp.check) && !checksum_agrees(outer, inner))
+	if (UNLIKELY(outer.tunnel->udp.check) && !checksum_agrees(&outer, &inner))
 		goto pass;
 	verdict = STEER_PASS_ECN;
-	ecn = ecn_of(outer->ip.tos & 3, inner->ip.tos & 3);
+	ecn = ecn_of(ecn_in(&outer.ip), ecn_in(&inner.ip));
 	if (ecn < 0)
 		goto pass;
 	if (last == STAGE_PARSE)
 		return XDP_DROP;
 
-	packet.hash = flow_hash(inner);
+	packet.hash = flow_hash(&inner);
 	index = packet.hash & (MAX_FLOWS - 1);
 	flow = flows.lookup(&index);
 	if (!flow)
 		return XDP_PASS;
 	verdict = STEER_PASS_UNKNOWN;
-	path = find_path(flow, outer, inner);
+	path = find_path(flow, &outer, &inner);
 	if (!path)
 		goto pass;
 	verdict = STEER_PASS_INNER;
-	if (UNLIKELY(same_mac(inner->ethernet.h_source, path->tunnel_mac)))
+	if (UNLIKELY(same_mac(inner.ethernet->h_source, path->tunnel_mac)))
 		goto pass;
-	packet.length = bpf_ntohs(outer->udp.len) - sizeof(outer->udp) - sizeof(outer->vxlan);
+	verdict = STEER_PASS_CHECKSUM;
+	if (UNLIKELY(!outer.tunnel->udp.check && !path->unsummed))
+		goto pass;
+	packet.length = (__u16)(outer.ip.length - sizeof(*outer.tunnel));
 	verdict = STEER_PASS_LENGTH;
 	if (packet.length > path->mtu + sizeof(struct ethhdr))
 		goto pass;
@@ -158,7 +174,7 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 
 	packet.now = POLICY_NEEDS_TIME ? bpf_ktime_get_ns() : 0;
 	packet.flow = index;
-	packet.protocol = inner->ip.protocol;
+	packet.protocol = inner.ip.protocol;
 	packet.queue = (__u16)ctx->rx_queue_index;
 	slot = policy_slot(&packet, knob, &flow->state, core, all);
 	verdict = STEER_REFUSED_SLOT;
@@ -167,20 +183,20 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 	if (last == STAGE_POLICY)
 		return XDP_DROP;
 
-	if (UNLIKELY(ecn != (inner->ip.tos & 3)))
-		set_ecn(&inner->ip, ecn);
+	if (UNLIKELY(ecn != ecn_in(&inner.ip)))
+		set_ecn(&inner.ip, ecn);
 	if (slot != LOCAL_SLOT) {
 		worker = &all->worker[(slot - 1) & (MAX_WORKERS - 1)];
 		if (cpumap.redirect_map(worker->core, XDP_PASS) != XDP_REDIRECT)
 			goto pass;
-		vouch(outer, path, setting->secret, slot);
+		vouch(outer.tunnel, path, setting->secret, slot);
 		counters->count[STEER_REMOTE]++;
 		__sync_fetch_and_add(&worker->sent, 1); /* NIC cores share a worker */
 		return XDP_REDIRECT;
 	}
 	place = path->device;
-	vouch(outer, path, setting->secret, slot);
-	if (strip(ctx)) {
+	vouch(outer.tunnel, path, setting->secret, slot);
+	if (strip(ctx, outer_bytes(outer.ip.is6))) {
 		counters->count[STEER_DROP_STRIP]++;
 		return XDP_DROP;
 	}

@@ -9,6 +9,8 @@
 #include "stamp.h"
 #include "wire.h"
 
+#define IP6_BYTES 40
+
 struct wire_counters {
 	__u64 count[WIRE_COUNTERS];
 };
@@ -36,7 +38,13 @@ static ALWAYS_INLINE __u16 fold(__u32 sum)
 
 _Static_assert(HEADER_BYTES <= sizeof(((struct wire_config *)0)->header), "the headers have room");
 
-/* Another container than the first: its addresses' last bytes count up, the header checksum follows
+static ALWAYS_INLINE __u16 checksum(__u32 sum)
+{
+	sum = fold(sum);
+	return sum == 0xffff ? 0xffff : ~sum; /* 0 would say "no checksum" (RFC 768) */
+}
+
+/* Another container than the first: its addresses' last bytes count up, and IPv4's header checksum follows
  * (RFC 1624, equation 3). Returns what that adds to the UDP checksum. */
 static ALWAYS_INLINE __u32 address(__u8 *inner, __u32 container)
 {
@@ -45,36 +53,40 @@ static ALWAYS_INLINE __u32 address(__u8 *inner, __u32 container)
 	__u32 more = bpf_htons(container);
 
 	ethernet->h_dest[5] += container;
-	((__u8 *)&ip->daddr)[3] += container;
-	ip->check = ~fold((__u16)~ip->check + more);
+	((__u8 *)ip)[IP_VERSION == 6 ? IP6_BYTES - 1 : sizeof(*ip) - 1] += container;
+	if (IP_VERSION == 4)
+		ip->check = ~fold((__u16)~ip->check + more);
 	return more;
 }
 
-/* Headers, stamp, ports and checksum. The sum has 12 words of 16 bits: two folds suffice. */
+/* Headers, stamp, ports and checksum. A sum has 13 words of 16 bits: two folds suffice. */
 static ALWAYS_INLINE void fill(__u8 *frame, const struct wire_config *config, const struct wire_turn *turn,
 			       __u64 time)
 {
 	struct udphdr *udp = (void *)(frame + HEADER_BYTES - sizeof(*udp));
 	struct stamp *stamp = (void *)(frame + HEADER_BYTES);
-	__u32 sum = config->sum;
+	__u32 sum = config->sum, more = 0;
 
 	__builtin_memcpy(frame, config->header, HEADER_BYTES);
 	if (config->containers > 1)
-		sum += address(frame + INNER, turn->flow % config->containers);
+		more = address(frame + INNER, turn->flow % config->containers);
 	if (INNER) {
 		struct udphdr *outer = (void *)(frame + INNER - 8 - sizeof(*outer)); /* VXLAN: 8 */
 
 		outer->source = bpf_htons(config->outer_port + turn->flow);
+		/* The inner datagram sums up to the complement of its pseudo-header, whatever is in it. So of another
+		 * address that takes away what the MAC address adds, and IPv6's header, without a sum, adds it again. */
+		if (config->outer_sum)
+			outer->check = checksum(config->outer_sum + outer->source + (IP_VERSION == 6 ? more : 0));
 	}
 	udp->source = bpf_htons(config->first_port + turn->flow);
 	stamp->run = config->run;
 	stamp->flow = turn->flow;
 	stamp->sequence = turn->sequence;
 	stamp->intended = time;
-	sum += udp->source + words_of(stamp->run) + stamp->flow + words_of(stamp->sequence);
+	sum += more + udp->source + words_of(stamp->run) + stamp->flow + words_of(stamp->sequence);
 	sum += words_of(stamp->intended);
-	sum = fold(sum);
-	udp->check = sum == 0xffff ? 0xffff : ~sum; /* 0 would say "no checksum" (RFC 768) */
+	udp->check = checksum(sum);
 }
 
 /* A kernel batch leaves as one burst, so the clock is read once. Is the next hand-over due? */

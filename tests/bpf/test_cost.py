@@ -58,6 +58,7 @@ def test_as_a_person_types_it() -> None:
         (("spread",), "unknown policy 'spread': choose from"),
         (("local", "local"), "a policy is named twice"),
         (("--core", "4096"), "core 4096 is not to be used here"),
+        (("local", "--observers", "native/none"), "--observers runs a variant: name no policies"),
     ],
 )
 def test_bad_input(arguments: tuple[str, ...], told: str) -> None:

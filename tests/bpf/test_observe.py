@@ -155,6 +155,26 @@ def test_softirqs_polls_and_switches_are_counted(observer: Observer) -> None:
     check(before, after)
 
 
+def test_interrupts_from_other_cores_are_counted(observer: Observer) -> None:
+    """Each reading interrupts every core but its own; an idle one may look by itself, a busy one does not."""
+    before, least = observer.read(), 20 * (len(cores.online()) - 1)
+    with spinning(observer):
+        wait_for(
+            lambda: observer.read().events["ipis"] - before.events["ipis"] >= least,
+            lambda: f"{least} interrupts: {cost(before, observer.read()).events}",
+        )
+
+
+def test_the_observers_programs_are_timed(observer: Observer) -> None:
+    assert {"softirq_entry", "sched_switch", "ipi"} <= set(observer.programs)
+    with bpf.Statistics():
+        before, begun = observer.read(), bpf.runs(observer.programs["sched_switch"])
+        wait_for(lambda: cost(before, observer.read()).events["switches"] >= 20, "20 context switches")
+        ran = bpf.runs(observer.programs["sched_switch"]) - begun
+    assert ran.count >= 20
+    assert ran.ns > 0
+
+
 def test_a_cpumap_thread_has_a_kind_and_bulks(
     observer: Observer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.layers.vxlan import VXLAN
+from scapy.packet import Packet
 
 from bench.frame import FIRST_PORT, OUTER_PORT, SINK_PORT, build
 from bench.lab_plan import Plan
@@ -142,29 +144,38 @@ def test_a_nic_that_only_counts() -> None:
         assert nic.frames == 4
 
 
-@pytest.fixture(scope="module")
-def tunnelled() -> Iterator[Module]:
-    with Module("wire.bpf.c", defines=sizes_of(build(OVERLAY, 18))) as module:
-        yield module
+PLANS = [Plan("flannel", 80, inner, outer) for outer in (4, 6) for inner in (4, 6)] + [Plan(inner=6)]
 
 
-OVERLAY = Plan("flannel", 80)
+@pytest.fixture(scope="module", params=PLANS, ids=["4 in 4", "6 in 4", "4 in 6", "6 in 6", "6 alone"])
+def planned(request: pytest.FixtureRequest) -> Iterator[tuple[Plan, Module]]:
+    with Module("wire.bpf.c", defines=sizes_of(build(request.param, 18))) as module:
+        yield request.param, module
 
 
-@settings(derandomize=True, deadline=None, database=None, max_examples=40)
+@settings(derandomize=True, deadline=None, database=None, max_examples=30)
 @given(payload=st.integers(18, 1400), flow=st.integers(0, 4095), sequence=st.integers(0, 2**32 - 1))
-def test_every_byte_in_the_tunnel(tunnelled: Module, payload: int, flow: int, sequence: int) -> None:
-    """Outer and inner headers, for whichever container, as an independent builder makes them."""
-    frame, traffic = build(OVERLAY, payload), Traffic(payload, flows=4096, run=5)
-    tunnelled.map("wire_config").put(0, config_of(frame, traffic, containers=80))
-    turn_to(tunnelled, flow, sequence)
-    _, data = bpf.test_run(tunnelled.load("wire", Kind.XDP), bytes(92) + frame.data[92:])
-    pod = OVERLAY.containers[flow % 80]
-    inner = Ether(dst=pod.mac, src=OVERLAY.peer_mac)
-    inner /= IP(src=OVERLAY.peer_ip, dst=pod.ip, flags="DF", id=0, ttl=64)
-    inner /= UDP(sport=FIRST_PORT + flow, dport=SINK_PORT) / data[92:]
-    outer = Ether(dst=OVERLAY.nic_mac, src=OVERLAY.wire_mac)
-    outer /= IP(src=OVERLAY.wire_ip, dst=OVERLAY.nic_ip, flags="DF", id=0, ttl=64)
-    outer /= UDP(sport=OUTER_PORT + flow, dport=4789, chksum=0) / VXLAN(flags="Instance", vni=42)
-    assert data == bytes(outer / inner)
-    assert struct.unpack("=IHI", data[92:102]) == (5, flow, sequence)
+def test_every_byte_of_each_ip_version(
+    planned: tuple[Plan, Module], payload: int, flow: int, sequence: int
+) -> None:
+    """Outer and inner headers, for whichever container, as an independent builder makes and sums them."""
+    plan, module = planned
+    frame, traffic = build(plan, payload), Traffic(payload, flows=4096, run=5)
+    module.map("wire_config").put(0, config_of(frame, traffic, containers=len(plan.containers)))
+    turn_to(module, flow, sequence)
+    at = len(frame.data) - payload
+    _, data = bpf.test_run(module.load("wire", Kind.XDP), bytes(at) + frame.data[at:])
+    made = UDP(sport=FIRST_PORT + flow, dport=SINK_PORT) / data[at:]
+    outer = Ether(dst=plan.nic_mac, src=plan.wire_mac) / ip(plan.underlay, plan.wire_ip, plan.nic_ip)
+    if plan.has_tunnel:
+        pod = plan.containers[flow % 80]
+        inner = Ether(dst=pod.mac, src=plan.peer_mac) / ip(plan.inner, plan.peer_ip, pod.ip)
+        unsummed = {"chksum": 0} if plan.outer == 4 else {}
+        tunnel = UDP(sport=OUTER_PORT + flow, dport=4789, **unsummed) / VXLAN(flags="Instance", vni=42)
+        made = tunnel / inner / made
+    assert data == bytes(outer / made)
+    assert struct.unpack("=IHI", data[at : at + 10]) == (5, flow, sequence)
+
+
+def ip(version: int, src: str, dst: str) -> Packet:
+    return IPv6(src=src, dst=dst) if version == 6 else IP(src=src, dst=dst, flags="DF", id=0, ttl=64)

@@ -12,10 +12,11 @@ from commands import ROOT, command, overspray
 from bench import lab as labs
 from bench.bed import Bed
 from bench.profile import STAGES
-from bench.run import run
+from bench.run import measured, run
 from bench.traffic import Traffic
 from bench.variant import Variant
 from steering import cores, netns
+from steering.settings import Feature
 from steering.waiting import wait_for
 
 pytestmark = pytest.mark.needs("cpumap programs", "tc links")
@@ -42,6 +43,8 @@ def test_its_report_is_whole() -> None:
         assert 0 <= row["loss"] <= 1
         assert set(row["busy"]) == {str(core) for core in cores.online()}
         assert set(row["latency_ns"]) == {"p50", "p99", "p99.9"}
+        assert {"softirqs", "polls", "polled", "bulked", "switches", "ipis"} <= set(row["per_packet"])
+        assert row["explained"]["unexplained"] == 0
     assert found["unequal"]["nic0 rx-gro-list"] == ["off", "on"]
     assert "effective" not in done.stdout
     assert "a native/none: nic0 mtu 1600" in done.stderr
@@ -62,10 +65,18 @@ RUNS = (
 )
 
 
-def test_every_run_accounts_for_every_packet() -> None:
-    variants = [Variant.parse(text) for text in RUNS]
-    with Bed(variants, Traffic(64, flows=2)) as bed:
+@pytest.mark.parametrize(
+    ("runs", "version"), [(RUNS, 4), (("flannel/none", RUNS[-1]), 6)], ids=["IPv4", "IPv6"]
+)
+def test_every_run_accounts_for_every_packet(runs: tuple[str, ...], version: int) -> None:
+    variants = [Variant.parse(text) for text in runs]
+    with Bed(variants, Traffic(64, flows=2), ip=version, outer_ip=version) as bed:
         samples = [run(bed, variant, 0.02, 0.01, 0) for variant in variants]
+        with bed.in_effect(variants[1]) as effect:
+            with netns.entered(effect.case.lab.host_ns):
+                Feature("nic0", "rx-gro").write("on")  # as a kernel may, by itself
+            changed = measured(bed, variants[1], effect, 0.02, 0.01, 0)
+    assert changed.invalid == ["rx-gro of nic0 is on, not off"]
     for variant, sample in zip(variants, samples, strict=True):
         assert sample.invalid == [], variant
         assert sample.delivered <= sample.offered

@@ -67,6 +67,20 @@ def test_each_kind_is_set_and_put_back(overlay: Lab, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_not_as_wanted_is_said(flannel: Lab, tmp_path: Path) -> None:
+    target, wanted = flannel.target, (Spec.parse(f"rps:mask={MASK}"), [Spec("gro")], cores.usable()[0])
+    with Changes(tmp_path) as changes:
+        stock.apply(target, *wanted, changes)
+        assert stock.differing(target, *wanted) == []
+        with netns.entered(target.nic.ns):
+            Feature("nic0", "rx-gro-list").write("on")
+            RpsMask("vxlan0").write(MASK)
+        assert sorted(stock.differing(target, *wanted)) == [
+            f"rps_cpus of vxlan0 is {MASK}, not 0",
+            "rx-gro-list of nic0 is on, not off",
+        ]
+
+
 def test_queues_that_differ_are_put_back_each_as_it_was(flannel: Lab, tmp_path: Path) -> None:
     target, setting = flannel.target, RpsMask(flannel.target.nic.device)
     count = queues(target.nic)
@@ -263,7 +277,7 @@ def test_without_a_tunnel_only_the_nic_is_set(lab: Lab, tmp_path: Path) -> None:
     found = stock.effective(lab.target)
     assert all(name.startswith("nic0 ") for name in found.keys() - {"rps_sock_flow_entries"})
     with Changes(tmp_path) as changes:
-        with pytest.raises(OversprayError, match="for tunnel and bridge"):
+        with pytest.raises(OversprayError, match="for devices that this case"):
             stock.apply(lab.target, Spec("rps-vxlan"), [Spec("gro")], 0, changes)
         assert stock.effective(lab.target) == found
         stock.apply(lab.target, Spec("rps", {"mask": MASK}), [Spec("gro")], 0, changes)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench.ab import compared, is_limited, lines, report
+from bench.explain import Explained
 from bench.run import Sample, _overran
 
 A = Sample(
@@ -60,6 +61,35 @@ def test_a_person_is_told_of_loss_settings_and_verdict() -> None:
     assert text.startswith("docker/backlog is 2.00 [2.00, 2.00] times flannel/none: better, 7 rounds")
     assert "b lost: worker drop_queue_full 700000" in text
     assert "settings that differ (a | b): nic0 rx-gro off | on, vxlan0 rps_cpus 0 | None" in text
+
+
+def test_where_packets_went_is_told_in_shares_of_what_was_offered() -> None:
+    freed = {"enqueue_to_backlog": {"cpu_backlog": 50, "not_specified": 0}}
+    a = Explained(1000, 940, freed, {"wire": {"drop_ring": 9}}, 1.0)
+    assert a.unexplained == 1
+    text = lines(report(series(A), series(B), explained=[a, Explained(1000, 1000, {}, {}, 64.0)]))
+    told = [line for line in text if "tells reasons" in line]
+    assert told == [
+        "a lost, in a run that tells reasons: wire drop_ring 0.90% (9), "
+        "enqueue_to_backlog cpu_backlog 5.00% (50), unexplained 0.10% (1)"
+    ]
+    assert next(line for line in text if line.startswith("packets an skb")).split()[3:] == ["1", "64"]
+
+
+def test_events_are_told_by_packet_and_by_poll() -> None:
+    events = {"polls": 0.1, "polled": 3.0, "bulks": 0.0, "bulked": 0.0, "ipis": 0.25}
+    text = lines(report([replace(each, per_packet=events) for each in series(A)], series(B)))
+    shown = {line[:26].strip(): line[26:].split()[0] for line in text if " " in line}
+    assert (shown["NAPI polls a packet"], shown["packets a poll"], shown["IPIs a packet"]) == (
+        "0.1",
+        "30",
+        "0.25",
+    )
+    assert (shown["packets a cpumap bulk"], shown["packets an skb"], shown["softirqs a packet"]) == (
+        "-",
+        "-",
+        "-",
+    )
 
 
 def test_what_the_wire_limits_never_wins() -> None:

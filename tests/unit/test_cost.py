@@ -43,6 +43,6 @@ def test_nothing_for_no_packets_and_no_wire_without_cores() -> None:
 
 def test_kinds_and_counters_have_names_and_words() -> None:
     assert KINDS == ["idle", "softirq", "wire", "cpumap", "other"]
-    names = ["softirqs", "polls", "polled", "bulks", "bulked", "sleeps", "switches"]
+    names = ["softirqs", "polls", "polled", "bulks", "bulked", "sleeps", "switches", "ipis"]
     assert counter_names("observe_counter") == names
     assert all(counter_words("observe_counter").values())

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.losses import Losses, by_stage, devices, protocols, softnet, waiting
+from bench.losses import Losses, by_stage, devices, protocols, protocols6, softnet, waiting
 
 SNMP = """Ip: Forwarding InDiscards ReasmFails
 Ip: 2 3 4
@@ -28,6 +28,11 @@ def test_protocols_have_names_and_values_in_two_lines() -> None:
     }
 
 
+def test_those_of_ipv6_have_the_same_names() -> None:
+    text = "Ip6InDiscards \t3\nIp6ReasmFails\t4\nUdp6NoPorts\t5\nUdp6InErrors\t6\nUdpLite6NoPorts\t9\n"
+    assert protocols6(text + "Udp6RcvbufErrors\t7\nUdp6InCsumErrors\t8\n") == protocols(SNMP)
+
+
 def test_devices() -> None:
     assert devices(DEV) == {
         **{"device.nic0.rx_dropped": 4, "device.nic0.tx_dropped": 12},
@@ -49,6 +54,7 @@ def test_losses_by_stage_and_name() -> None:
 def test_this_kernel_tells_all_of_it() -> None:
     """Nothing is missing because a name or a column is not what we think."""
     assert protocols(Path("/proc/net/snmp").read_text()).keys() == protocols(SNMP).keys()
+    assert protocols6(Path("/proc/net/snmp6").read_text()).keys() == protocols(SNMP).keys()
     assert {"device.lo.rx_dropped", "device.lo.tx_dropped"} <= devices(
         Path("/proc/net/dev").read_text()
     ).keys()

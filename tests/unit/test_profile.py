@@ -1,6 +1,7 @@
 """Stacks folded into stages."""
 
-from bench.profile import _symbols, stage
+from bench.profile import stage
+from bench.symbols import Symbols
 
 
 def test_a_sample_is_of_the_innermost_function_that_has_a_stage() -> None:
@@ -13,6 +14,6 @@ def test_a_sample_is_of_the_innermost_function_that_has_a_stage() -> None:
 
 
 def test_symbols_are_found_by_where_they_start() -> None:
-    starts, names = _symbols("ffffffff81000010 T second\nffffffff81000000 t first [module]\n")
-    assert starts == [0, 0xFFFFFFFF81000000, 0xFFFFFFFF81000010]
-    assert names == ["?", "first", "second"]
+    symbols = Symbols("ffffffff81000010 T second\nffffffff81000000 t first [module]\n")
+    places = (0, 0xFFFFFFFF80FFFFFF, 0xFFFFFFFF81000000, 0xFFFFFFFF8100000F, 0xFFFFFFFF81000020)
+    assert [symbols.of(place) for place in places] == ["?", "?", "first", "first", "second"]

@@ -9,7 +9,7 @@ from bench import cli_ab
 from steering import cores
 from steering.errors import BadInput
 from steering.spec import Spec
-from steering.stock import COALESCING, STEERING, check
+from steering.stock import COALESCING, PATH, STEERING, check
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def masks(text: str, nic_core: int = 0) -> dict[str, str]:
-    return dict(check(Spec.parse(text), [], nic_core, True).masks)
+    return dict(check(Spec.parse(text), [], nic_core).masks)
 
 
 @pytest.mark.parametrize(
@@ -44,25 +44,25 @@ def test_devices_behind_the_first_hand_on_once_more() -> None:
 
 def test_rfs_is_rps_that_follows_the_reader() -> None:
     for name in STEERING:
-        assert check(Spec(name), [], 0, True).follows == name.startswith("rfs")
+        assert check(Spec(name), [], 0).follows == name.startswith("rfs")
     assert masks("rfs:mask=d,veth=4") == masks("rps:mask=d,veth=4")
 
 
 def test_without_rps_there_are_no_masks() -> None:
     assert masks("none") == {}
-    wanted = check(None, [], 0, True)
+    wanted = check(None, [], 0)
     assert (wanted.masks, wanted.features, wanted.netfilter) == ({}, frozenset(), False)
 
 
 def test_netfilter_is_off_unless_said() -> None:
     for name in STEERING:
-        assert not check(Spec(name), [], 0, True).netfilter
-        assert check(Spec(name, {"netfilter": "1"}), [], 0, True).netfilter
+        assert not check(Spec(name), [], 0).netfilter
+        assert check(Spec(name, {"netfilter": "1"}), [], 0).netfilter
 
 
 def test_coalescing_is_what_is_on() -> None:
     def features(*names: str) -> set[str]:
-        return set(check(None, [Spec(name) for name in names], 0, True).features)
+        return set(check(None, [Spec(name) for name in names], 0).features)
 
     assert features() == set()
     assert features("gro") == {"rx-gro"}
@@ -78,13 +78,13 @@ def test_of_the_gro_kinds_there_is_one_and_of_the_others_one_each(text: str) -> 
     with pytest.raises(
         BadInput, match="choose one of gro, gro-list, udp-forward, and any other once"
     ) as said:
-        check(None, [*map(Spec.parse, text.split("+"))], 0, True)
+        check(None, [*map(Spec.parse, text.split("+"))], 0)
     assert f"'{text}'" in str(said.value)
 
 
 def test_a_timer_polls_the_nic() -> None:
     def defer(*texts: str) -> dict[str, str]:
-        return dict(check(None, [*map(Spec.parse, texts)], 0, True).defer)
+        return dict(check(None, [*map(Spec.parse, texts)], 0).defer)
 
     assert defer() == defer("gro") == {}
     assert defer("defer:usecs=50,irqs=3") == {"gro_flush_timeout": "50000", "napi_defer_hard_irqs": "3"}
@@ -93,7 +93,7 @@ def test_a_timer_polls_the_nic() -> None:
 
 def test_threads_poll_the_nic_beside_its_core() -> None:
     def threads(*texts: str, nic_core: int = 0) -> str:
-        return check(None, [*map(Spec.parse, texts)], nic_core, True).threads
+        return check(None, [*map(Spec.parse, texts)], nic_core).threads
 
     assert threads() == threads("gro") == ""
     assert threads("threaded") == "1000000000c"
@@ -116,7 +116,7 @@ def test_threads_poll_the_nic_beside_its_core() -> None:
 )
 def test_steering_that_does_not_exist_is_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        check(Spec.parse(text), [], 0, True)
+        check(Spec.parse(text), [], 0)
 
 
 @pytest.mark.parametrize(
@@ -130,24 +130,22 @@ def test_steering_that_does_not_exist_is_refused(text: str, message: str) -> Non
 )
 def test_coalescing_that_does_not_exist_is_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        check(Spec("none"), [Spec.parse(text)], 0, True)
+        check(Spec("none"), [Spec.parse(text)], 0)
 
 
-def test_without_a_tunnel_there_is_nothing_behind_it() -> None:
-    for text in ("rps-vxlan", "rfs-veth", "rps:vxlan=4", "rps:netfilter=1"):
-        with pytest.raises(
-            BadInput, match=f"'{text}' is for tunnel and bridge, which this case does not have"
-        ):
-            check(Spec.parse(text), [], 0, False)
+def test_what_is_for_a_device_that_there_is_not_is_refused() -> None:
+    for text, path in (
+        ("rps-vxlan", PATH[:1]),
+        ("rfs-veth", PATH[:1]),
+        ("rps:vxlan=4", PATH[:1]),
+        ("rps-veth", PATH[:2]),
+        ("rps:netfilter=1", PATH[:2]),
+    ):
+        with pytest.raises(BadInput, match=f"'{text}' is for devices that this case does not have"):
+            check(Spec.parse(text), [], 0, path)
     for text in ("none", "rps", "rfs", "rps:netfilter=0"):
-        check(Spec.parse(text), [], 0, False)
-
-
-def test_without_containers_there_is_no_end_of_theirs() -> None:
-    for text in ("rps-veth", "rps:veth=4", "none:netfilter=1"):
-        with pytest.raises(BadInput, match=f"'{text}' is for bridge and containers, which this case"):
-            check(Spec.parse(text), [], 0, True, False)
-    check(Spec.parse("rps:vxlan=4"), [], 0, True, False)
+        check(Spec.parse(text), [], 0, PATH[:1])
+    check(Spec.parse("rps:vxlan=4"), [], 0, PATH[:2])
 
 
 def test_help_and_docs_list_each() -> None:

@@ -90,7 +90,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
 
     @contextmanager
-    def bed(*_: object, mtu: int) -> Iterator[Machine]:
+    def bed(*_: object) -> Iterator[Machine]:
         yield made
 
     monkeypatch.setattr(stock_best, "Bed", bed)
@@ -100,7 +100,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def swept(variants: Sequence[Variant], traffic: Traffic = TRAFFIC) -> dict[str, Any]:
     with Saving(place(variants[0].case, traffic)) as saving:
-        return sweep(variants, traffic, Timing(9, 0.5), None, 1500, saving, quiet, quiet)
+        return sweep(variants, traffic, Timing(9, 0.5), None, saving, quiet, quiet)
 
 
 def test_all_combinations_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +113,9 @@ def test_all_combinations_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for each in found:
         each.check(2)
-    assert len(candidates("linux", 2)) == (1 + 3 * 2) * 4 * 3, "no containers' ends"
     native = candidates("native", 2)
     assert len(native) == (1 + 2) * 4 * 3
-    for each in (*native, *candidates("linux", 2)):
+    for each in native:
         each.check(2)
 
 
@@ -309,7 +308,7 @@ def test_a_sweep_is_never_overwritten() -> None:
     [
         (("--case", "moon"), "unknown case 'moon'"),
         (("--among", "none", "--among", "glue"), "unknown steering 'glue'"),
-        (("--case", "native", "--among", "rps-veth"), "tunnel"),
+        (("--case", "native", "--among", "rps-veth"), "devices that this case"),
         (("--seconds", "0"), "seconds 0"),
         (("--payload", "17"), "payload 17"),
         (("--core", "4096"), "core 4096"),

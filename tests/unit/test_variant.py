@@ -68,8 +68,8 @@ def test_what_the_doctor_must_find() -> None:
         ("rps:mask=0", "mask=0: write cores as a hexadecimal mask"),
         ("rps:mask=8000000000000000", "core 63 is not to be used here: choose from"),
         ("native/local", "'native/local': policies deliver into containers: choose case flannel or docker"),
-        ("native/rps-vxlan", "tunnel"),
-        ("native/rps:veth=1", "'rps:veth=1' is for tunnel and bridge"),
+        ("native/rps-vxlan", "devices that this case"),
+        ("native/rps:veth=1", "'rps:veth=1' is for devices that this case does not have"),
         ("backlog:cell", "'cell' in 'backlog:cell' is not KEY=VALUE"),
     ],
 )

@@ -25,14 +25,14 @@ enum steer_counter {
 	STEER_SEEN,          /* frames that arrived on the NIC */
 	STEER_LOCAL,         /* stripped, and delivered from the NIC's core */
 	STEER_REMOTE,        /* handed to a worker */
-	STEER_PASS_OTHER,    /* not VXLAN over IPv4, not to the NIC's address: stock path */
+	STEER_PASS_OTHER,    /* not VXLAN over IP, not to the NIC's address: stock path */
 	STEER_PASS_FRAGMENT, /* outer or inner fragment: stock path */
-	STEER_PASS_OPTIONS,  /* IP options: stock path */
+	STEER_PASS_OPTIONS,  /* IPv4 options, or IPv6 extension headers: stock path */
 	STEER_PASS_VLAN,     /* a VLAN tag outside or inside: not steered, stock path */
 	STEER_PASS_LENGTH,   /* too short, lengths that don't agree with it, or beyond the MTU: stock path */
 	STEER_PASS_FLAGS,    /* no VXLAN, or flags and reserved bits that we don't know: stock path */
-	STEER_PASS_CHECKSUM, /* outer checksum that is wrong, or can't be confirmed: stock path */
-	STEER_PASS_INNER,    /* inner frame is not plain UDP or TCP over IPv4 from a host: stock path */
+	STEER_PASS_CHECKSUM, /* outer checksum that is wrong, can't be confirmed, or is missed: stock path */
+	STEER_PASS_INNER,    /* inner frame is not plain UDP or TCP over IP from a host: stock path */
 	STEER_PASS_ECN,      /* congestion mark on a packet that can't carry it (RFC 6040): stock path */
 	STEER_PASS_UNKNOWN,  /* no container of ours by VNI, port, VTEPs and inner MAC: stock path */
 	STEER_REFUSED_SLOT,  /* the policy returned a slot that does not exist: stock path */
@@ -73,7 +73,20 @@ enum observe_counter {
 	OBSERVE_BULKED,   /* frames in them */
 	OBSERVE_SLEEPS,   /* times that a cpumap thread slept, or made way, before it looked into its queue */
 	OBSERVE_SWITCHES, /* context switches, to and from idle as well */
+	OBSERVE_IPIS,     /* interrupts that cores got from other cores: to call a function, to schedule */
 	OBSERVE_COUNTERS
+};
+
+enum freed_counter {
+	FREED_SEEN,    /* packets that the kernel dropped on the whole machine */
+	FREED_UNNAMED, /* of the watched ones those for whose place and reason there was no room */
+	FREED_COUNTERS
+};
+
+enum ends_counter {
+	ENDS_PACKETS,  /* as the IP stack of the path's end had them, after GRO */
+	ENDS_SEGMENTS, /* packets that were in them */
+	ENDS_COUNTERS
 };
 
 #endif

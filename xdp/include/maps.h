@@ -12,11 +12,11 @@
 
 /* What a frame must show to be proven ours; no padding, for it is a key. */
 struct path_key {
-	__u32 local;  /* our VTEP */
-	__u32 remote; /* the one that sent it */
-	__u8 mac[6];  /* inner destination; at a place that four bytes may be read from */
-	__u16 port;   /* UDP */
-	__u32 vni;
+	__u32 local[4];  /* our VTEP; an IPv4 address is the first word, and the others are 0 */
+	__u32 remote[4]; /* the one that sent it */
+	__u8 mac[6];     /* inner destination; at a place that four bytes may be read from */
+	__u16 port;      /* UDP */
+	__u32 vni;       /* and above its 24 bits the outer IP version, which those words don't tell */
 };
 
 /* A row of the table of paths. Rows are what user space vouches for: a flow remembers only the number
@@ -28,7 +28,7 @@ struct path {
 	__u32 device; /* where it goes: see struct proof */
 	__u32 next;
 	__u8 tunnel_mac[6]; /* the tunnel device's own: a frame from it is a loop, which stock drops */
-	__u16 pad;
+	__u16 unsummed; /* 1: taken without an outer UDP checksum; over IPv6 that is for the tunnel to say */
 };
 
 struct settings {

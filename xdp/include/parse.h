@@ -9,10 +9,6 @@
 
 #include "compat.h"
 
-#define PROTO_TCP 6
-#define PROTO_UDP 17
-#define IP_FRAGMENT 0x3fff /* more fragments, or an offset */
-
 struct cursor {
 	void *at;
 	void *end;
@@ -69,12 +65,6 @@ static ALWAYS_INLINE __u64 folded(__u64 sum)
 	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (sum & 0xffff) + (sum >> 16);
-}
-
-/* An IPv4 header without options is whole when it sums to minus zero. */
-static ALWAYS_INLINE bool is_whole(const struct iphdr *ip)
-{
-	return folded(add_words(0, ip, sizeof(*ip) / 4)) == 0xffff;
 }
 
 #endif

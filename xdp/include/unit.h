@@ -37,13 +37,13 @@ BPF_PERCPU_ARRAY(deliver_counters, struct deliver_counters, 1);
 BPF_XDP_REDIRECT_MAP("cpumap", struct bpf_cpumap_val, cpumap, CORES);
 BPF_XDP_REDIRECT_MAP("devmap", struct bpf_devmap_val, devmap, MAX_PATHS);
 
-/* Take the tunnel off: from here on the frame is the inner one, and the proof in front of it is its metadata,
+/* Take so many bytes of the tunnel's headers off: from here on the frame is the inner one, and the proof in front of it is its metadata,
  * in place of what a driver may have put there. */
-static ALWAYS_INLINE int strip(struct xdp_md *ctx)
+static ALWAYS_INLINE int strip(struct xdp_md *ctx, int bytes)
 {
 	long there = (long)ctx->data - (long)ctx->data_meta;
 
-	return bpf_xdp_adjust_head(ctx, OUTER_BYTES) ||
+	return bpf_xdp_adjust_head(ctx, bytes) ||
 	       bpf_xdp_adjust_meta(ctx, (int)(there - (long)sizeof(struct proof)));
 }
 

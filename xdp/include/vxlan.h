@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only
  *
- * Outer headers of a VXLAN packet (RFC 7348).
+ * Outer headers of a VXLAN packet (RFC 7348), over either IP version.
  * Contract: returns 0 and leaves the cursor behind the VXLAN header, or the steer_counter under which the
  * frame goes to the stock path. Pure.
  */
@@ -8,6 +8,7 @@
 #define OVERSPRAY_VXLAN_H
 
 #include "counters.h"
+#include "ip.h"
 #include "maps.h"
 #include "parse.h"
 
@@ -18,43 +19,48 @@ struct vxlan_header {
 	__be32 vni; /* 24 bits of VNI, 8 reserved */
 };
 
-struct outer_headers {
-	struct ethhdr ethernet;
-	struct iphdr ip;
+struct tunnel_headers {
 	struct udphdr udp;
 	struct vxlan_header vxlan;
-} __attribute__((packed));
+};
 
-#define OUTER_BYTES 50
-_Static_assert(sizeof(struct outer_headers) == OUTER_BYTES, "no padding");
+struct outer {
+	struct ip ip;
+	struct tunnel_headers *tunnel;
+};
 
-static ALWAYS_INLINE int parse_outer(struct cursor *cursor, struct outer_headers **found, const __u8 *mac)
+/* What is to be taken off. */
+static ALWAYS_INLINE int outer_bytes(bool is6)
 {
-	struct ethhdr *ethernet = cursor->at;
-	__u64 room = cursor->end - cursor->at;
-	struct outer_headers *outer;
+	return sizeof(struct ethhdr) + sizeof(struct tunnel_headers) +
+	       (UNLIKELY(is6) ? sizeof(struct ip6_header) : sizeof(struct iphdr));
+}
 
-	if ((void *)(ethernet + 1) > cursor->end)
+static ALWAYS_INLINE int parse_outer(struct cursor *cursor, struct outer *found, const __u8 *mac)
+{
+	struct ethhdr *ethernet = take(cursor, struct ethhdr);
+	struct tunnel_headers *tunnel;
+	int verdict;
+
+	if (!ethernet)
 		return STEER_PASS_LENGTH;
-	if (protocol_of(ethernet) != bpf_htons(ETH_P_IP) || !same_mac(ethernet->h_dest, mac))
+	if (!is_ip(protocol_of(ethernet)) || !same_mac(ethernet->h_dest, mac))
 		return is_tagged(ethernet) ? STEER_PASS_VLAN : STEER_PASS_OTHER;
-	outer = take(cursor, struct outer_headers);
-	if (!outer)
-		return STEER_PASS_LENGTH;
-	if (*(__u8 *)&outer->ip != 0x45)
-		return STEER_PASS_OPTIONS;
-	if (outer->ip.frag_off & bpf_htons(IP_FRAGMENT))
-		return STEER_PASS_FRAGMENT;
-	if (outer->ip.protocol != PROTO_UDP)
+	verdict = parse_ip(cursor, protocol_of(ethernet), &found->ip);
+	if (verdict)
+		return verdict;
+	if (found->ip.protocol != PROTO_UDP)
 		return STEER_PASS_OTHER;
-	room -= sizeof(*ethernet);
-	if (bpf_ntohs(outer->ip.tot_len) != room || bpf_ntohs(outer->udp.len) != room - sizeof(outer->ip))
+	if (found->ip.length != (__u64)(cursor->end - cursor->at))
 		return STEER_PASS_LENGTH;
-	if (!is_whole(&outer->ip))
+	tunnel = take(cursor, struct tunnel_headers);
+	if (!tunnel || bpf_ntohs(tunnel->udp.len) != found->ip.length)
+		return STEER_PASS_LENGTH;
+	if (!is_whole(&found->ip))
 		return STEER_PASS_CHECKSUM;
-	if (outer->vxlan.flags != bpf_htonl(VXLAN_HAS_VNI) || outer->vxlan.vni & bpf_htonl(0xff))
+	if (tunnel->vxlan.flags != bpf_htonl(VXLAN_HAS_VNI) || tunnel->vxlan.vni & bpf_htonl(0xff))
 		return STEER_PASS_FLAGS;
-	*found = outer;
+	found->tunnel = tunnel;
 	return 0;
 }
 

@@ -3,8 +3,8 @@
  * What user space tells the wire, and what the wire remembers.
  * Contract: each sending thread has a core, and so a lane, of its own, and alone writes it; user space does so
  * only between two calls.
- * Two sizes of a copy are given by the compilation: HEADER_BYTES, the length of all headers, and
- * INNER, that of the tunnel's (0: there is none).
+ * The compilation gives what never changes: HEADER_BYTES, the length of all headers, INNER, that of the
+ * tunnel's (0: there is none), and IP_VERSION, of the packet that is in it, or alone.
  * Declarations only: Python reads this file.
  */
 #ifndef OVERSPRAY_WIRE_H
@@ -17,6 +17,7 @@
 struct wire_config {
 	__u64 header[WIRE_WORDS]; /* all headers; ports and the UDP checksum are filled in */
 	__u32 sum;        /* ones' complement sum of what the UDP checksum covers besides port and stamp */
+	__u32 outer_sum;  /* the same of the outer one; 0: it is not filled in */
 	__u32 containers; /* flow i is for container i modulo this; their addresses count up by one */
 	__u32 first_port; /* UDP source port of flow 0 */
 	__u32 outer_port; /* outer UDP source port of flow 0 */
