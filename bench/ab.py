@@ -15,10 +15,12 @@ _DISTURBED = 0.05
 """Share of a core that other threads than the wire and the workers may have."""
 
 
-def compared(a: Sequence[Sample], b: Sequence[Sample], seed: int = 0) -> Comparison:
+def compared(
+    a: Sequence[Sample], b: Sequence[Sample], seed: int = 0, batches: Sequence[int] | None = None
+) -> Comparison:
     """The median of the rounds' ratios of delivered packets a second, b to a, and its verdict.
 
-    Both have one sample a round, in the same order.
+    Both have one sample a round, in the same order; ``batches`` says of which batch each round is.
     """
     found = compare(
         [each.rate for each in a],
@@ -27,6 +29,7 @@ def compared(a: Sequence[Sample], b: Sequence[Sample], seed: int = 0) -> Compari
         invalid=[reason for each in (*a, *b) for reason in each.invalid],
         limited_a=is_limited(a),
         limited_b=is_limited(b),
+        batches=batches,
     )
     return replace(found, warnings=(*found.warnings, *disturbances(a), *disturbances(b)))
 

@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 import steering.cli
-from bench import cli_ab, cli_best, cli_cost, cli_demo, cli_lab, cli_profile, cli_wire
+from bench import (
+    cli_ab,
+    cli_bench,
+    cli_best,
+    cli_cost,
+    cli_demo,
+    cli_lab,
+    cli_profile,
+    cli_report,
+    cli_wire,
+)
 from steering.errors import OversprayError
 
 _INTERRUPTED = 128 + signal.SIGINT
@@ -33,6 +43,8 @@ def build() -> typer.Typer:
     cli_cost.register(app)
     cli_profile.register(app)
     cli_demo.register(app)
+    cli_bench.register(app)
+    cli_report.register(app)
     return app
 
 

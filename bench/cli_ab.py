@@ -67,15 +67,14 @@ def ab(
     from bench.variant import Variant
 
     variants = [Variant.parse(a), Variant.parse(b)]
-    parts = _shares(shares)
     traffic = Traffic(
         payload,
-        len(parts) or flows,
+        shares.count(",") + 1 if shares else flows,
         batch,
         rate=_rate(rate),
         arrivals=arrivals,
         moderation=moderation,
-        shares=parts,
+        shares=shares,
     )
     variants = resolved(variants, key(traffic, ip, outer_ip), core, _to_stderr)
 
@@ -111,13 +110,6 @@ def ab(
         return
     for line in lines(result):
         typer.echo(line)
-
-
-def _shares(text: str) -> tuple[int, ...]:
-    parts = text.split(",") if text else []
-    if not all(part.isdecimal() for part in parts):
-        raise BadInput(f"shares '{text}': write whole numbers with commas between, such as 90,5,5")
-    return tuple(map(int, parts))
 
 
 def _to_stderr(text: str) -> None:

@@ -1,17 +1,15 @@
 """The first experiment: what one container flow gets from stock Linux, and what it gets sprayed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from bench import plots, table
-from bench.ab import compared, unequal
 from bench.bed import Bed
+from bench.findings import Found, found, sentences
 from bench.progress import noted
 from bench.results import Loaded, Results, load
 from bench.rounds import Timing, rounds
-from bench.run import Sample
 from bench.traffic import Traffic
 from bench.variant import Variant
 
@@ -64,11 +62,11 @@ def conduct(directory: Path, timing: Timing, traffic: Traffic, say: Say) -> Load
 
 def draw(kept: Loaded, directory: Path) -> None:
     """Write the table and the picture of a saved run: ``table.md``, ``rates.png``, ``rates.svg``."""
-    found = rows(kept)
+    table_rows = rows(kept)
     traffic = kept.description["traffic"]
     sent = plots.Sent(traffic["payload"], traffic["flows"])
-    plots.draw(found, kept.description["baseline"], sent, directory / "rates")
-    text = [*(f"{line}\n" for line in findings(kept)), table.as_markdown(found)]
+    plots.draw(table_rows, kept.description["baseline"], sent, directory / "rates")
+    text = [*(f"{line}\n" for line in findings(kept)), table.as_markdown(table_rows)]
     (directory / "table.md").write_text("\n".join(text))
 
 
@@ -79,34 +77,14 @@ def rows(kept: Loaded) -> list[table.Row]:
 
 def findings(kept: Loaded) -> list[str]:
     """What was found, in a sentence for each pair."""
-    return [_sentence(found) for found in comparisons(kept)]
+    return sentences(_found(kept))
 
 
 def comparisons(kept: Loaded) -> list[dict[str, Any]]:
     """Each pair's ratio, verdict, and what weakens it, from a saved run."""
-    found = []
-    for ours, other in PAIRS:
-        b, a = _of(kept, ours), _of(kept, other)
-        result = compared(a, b, kept.description["seed"])
-        ratio = result.ratio
-        found.append(
-            {
-                **{"a": other, "b": ours, "verdict": result.verdict, "rounds": result.rounds},
-                "ratio": {"median": ratio.median, "low": ratio.low, "high": ratio.high},
-                "rate": median(sample.rate for sample in b),
-                "notes": [*result.reasons, *result.warnings],
-                "unequal": unequal(a[0].settings, b[0].settings),
-            }
-        )
-    return found
+    return [each.as_dict() for each in _found(kept)]
 
 
-def _sentence(found: dict[str, Any]) -> str:
-    ratio, notes = found["ratio"], f" ({'; '.join(found['notes'])})" if found["notes"] else ""
-    spread = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
-    rate = f"{found['rate'] / 1e6:.2f} Mpps"
-    return f"{found['b']} delivers {rate}, {spread} times {found['a']}: {found['verdict']}{notes}."
-
-
-def _of(kept: Loaded, variant: str) -> Sequence[Sample]:
-    return [Sample(**each) for each in kept.samples if each["variant"] == variant]
+def _found(kept: Loaded) -> list[Found]:
+    each = (found(kept.samples, pair, kept.description["seed"]) for pair in PAIRS)
+    return [one for one in each if one]

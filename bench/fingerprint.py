@@ -27,6 +27,8 @@ _SYSCTLS = (
     "net.ipv4.udp_early_demux",
 )
 _PACKAGES = ("overspray", "bcc", "numpy", "pyroute2")
+_HOST = ("kernel", "machine", "cpu", "cores")
+"""What results depend on, beside sysctls."""
 _TIMES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 """The first columns of /proc/stat (proc(5))."""
 
@@ -69,6 +71,19 @@ def steal_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> float 
         return None
     total = sum(spent.values())
     return float(spent["steal"] / total) if total > 0 else None
+
+
+def unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """In what two hosts differ so that their results must not be mixed: ``kernel: 6.1, 6.18``; empty: alike.
+
+    What only one of the two tells is no difference.
+    """
+    sides = [{**{name: each.get(name) for name in _HOST}, **(each.get("sysctls") or {})} for each in (a, b)]
+    return [
+        f"{name}: {sides[0][name]}, {sides[1][name]}"
+        for name in sides[0]
+        if None not in (sides[0][name], sides[1].get(name)) and sides[0][name] != sides[1][name]
+    ]
 
 
 def _read(path: str) -> str | None:

@@ -1,14 +1,17 @@
-"""One picture of an experiment: how fast each variant was, and what the cores did; PNG and SVG.
+"""Pictures of an experiment: how fast each variant was, what the cores did, rates over an axis; PNG and SVG.
 
 Colours keep apart for the colour-blind: the families' are Okabe and Ito's, the cores' Paul Tol's "muted".
 """
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.table import TIMES, Row, marked, spread, three
+from bench.statistics import Interval
+from bench.table import TIMES, Family, Row, marked, spread, three
 
 _FAMILIES = {
     "native": ("native, no overlay", "#8c8c8c"),
@@ -22,7 +25,14 @@ _KINDS = {
     "wire": ("the wire", "#c4c9cf"),
 }
 """What a core does, in the order of the stack; the rest is idle."""
-_INK, _FAINT = "#1f2933", "#9aa5b1"
+_INK, _FAINT, _GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
+_SHADES: dict[Family, tuple[str, ...]] = {
+    "native": ("#8c8c8c", "#b5b5b5", "#5f6b76"),
+    "stock": ("#e69f00", "#d55e00", "#a6761d", "#f0c75e"),
+    "ours": ("#0072b2", "#56b4e9", "#009e73", "#7b6fd0"),
+}
+"""For lines: one family's hues are neighbours, and the marker tells those apart that share one."""
+_MARKERS = "osD^vPX<>*"
 _BAR, _LABEL = 0.54, 0.4
 """Heights of a variant's bar and of its name above it, in rows."""
 _IDLE = {"facecolor": "white", "edgecolor": _FAINT, "linewidth": 0.6, "clip_on": False}
@@ -53,6 +63,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.left": False,
     "xtick.color": _INK,
+    "ytick.color": _INK,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "legend.borderpad": 0,
@@ -69,10 +80,58 @@ class Sent:
     payload: int
     flows: int
     source: str = "veth and a generated wire, no network card"
+    others: str = ""
+    """What else is not as usual: ``batch 1, rate 200000``."""
 
     def __str__(self) -> str:
         flows = "one UDP flow" if self.flows == 1 else f"{self.flows} UDP flows"
-        return f"{flows}, {self.payload} bytes of payload"
+        return f"{flows}, {self.payload} bytes of payload" + f", {self.others}" * bool(self.others)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One variant over an axis: where, and how many million packets a second."""
+
+    variant: str
+    family: Family
+    points: tuple[tuple[str | float, Interval], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What can be drawn to files or as text, the same each time; ``size`` in inches."""
+
+    size: tuple[float, float]
+    fill: Callable[[Any], None]
+    """Draws into a figure."""
+
+    def save(self, path: Path) -> list[Path]:
+        """Write ``path`` with .png and .svg added, and return both."""
+        png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._drawn() as figure:
+            figure.savefig(png, dpi=160, metadata={"Software": None})
+            figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        return [png, svg]
+
+    def svg(self) -> str:
+        """As XML."""
+        page = io.StringIO()
+        with self._drawn() as figure:
+            figure.savefig(page, format="svg", metadata={"Date": None, "Creator": None})
+        return page.getvalue()
+
+    @contextmanager
+    def _drawn(self) -> Iterator[Any]:
+        from matplotlib import rc_context, rcdefaults, rcParams
+        from matplotlib.figure import Figure
+
+        with rc_context():
+            rcdefaults()  # whatever the user's matplotlibrc says
+            rcParams.update(_STYLE)
+            figure = Figure(figsize=self.size, facecolor="white", layout="constrained")
+            self.fill(figure)
+            yield figure
 
 
 def draw(table: Sequence[Row], baseline: str, sent: Sent, path: Path) -> list[Path]:
@@ -80,24 +139,83 @@ def draw(table: Sequence[Row], baseline: str, sent: Sent, path: Path) -> list[Pa
 
     The same rows give the same SVG, byte for byte.
     """
-    from matplotlib import rc_context, rcdefaults, rcParams
-    from matplotlib.figure import Figure
 
-    png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context():
-        rcdefaults()  # whatever the user's matplotlibrc says
-        rcParams.update(_STYLE)
-        figure = Figure(figsize=(11, 1.8 + 0.58 * len(table)), facecolor="white", layout="constrained")
+    def fill(figure: Any) -> None:
         rates, cores = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
-        _draw_rates(rates, table, baseline)
+        _fill_rates(rates, table, baseline, sent)
         _draw_cores(cores, table)
-        rates.set_xlabel(f"million packets a second delivered ({sent})", loc="left")
-        rates.set_ylim(len(table) - 0.6, -_BAR / 2 - _LABEL)
         figure.suptitle(_title(table, sent), x=0.008, ha="left", fontsize=12, fontweight="bold")
-        figure.savefig(png, dpi=160, metadata={"Software": None})
-        figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    return [png, svg]
+
+    return Picture((11, _height(table)), fill).save(path)
+
+
+def rates(table: Sequence[Row], baseline: str, sent: Sent) -> Picture:
+    """The left half of `draw`: how fast each variant was."""
+    return Picture(
+        (9, _height(table) - 0.3), lambda figure: _fill_rates(figure.subplots(), table, baseline, sent)
+    )
+
+
+def cores(table: Sequence[Row]) -> Picture:
+    """The right half of `draw`, with the variants' names: what each core did."""
+
+    def fill(figure: Any) -> None:
+        axis = figure.subplots()
+        _draw_cores(axis, table)
+        axis.set_yticks([])
+        axis.set_ylim(len(table) - 0.6, -_BAR / 2 - _LABEL)
+        for at, row in enumerate(table):
+            _write(axis, marked(row), 0, at - _BAR / 2, (0, 2), va="bottom", ha="left")
+
+    return Picture((9, _height(table) - 0.3), fill)
+
+
+def lines(found: Sequence[Line], axis: str, title: str) -> Picture:
+    """Delivered packets over the values of an axis, a line a variant, with their intervals."""
+    return Picture((9, 4.6), lambda figure: _draw_lines(figure.subplots(), found, axis, title))
+
+
+def _height(table: Sequence[Row]) -> float:
+    return 1.8 + 0.58 * len(table)
+
+
+def _draw_lines(axis: Any, found: Sequence[Line], name: str, title: str) -> None:
+    """Numbers stand where they are, on a logarithmic scale where they span much; words side by side."""
+    values = list(dict.fromkeys(value for line in found for value, _ in line.points))
+    numbers = [value for value in values if not isinstance(value, str)]
+    scaled = len(numbers) == len(values)
+    where = {value: value if scaled else place for place, value in enumerate(values)}
+    used: dict[Family, int] = {}
+    for line in found:
+        number = used[line.family] = used.get(line.family, -1) + 1
+        shades = _SHADES[line.family]
+        at = [where[value] for value, _ in line.points]
+        middle = [each.median for _, each in line.points]
+        axis.errorbar(
+            at,
+            middle,
+            [
+                [each.median - each.low for _, each in line.points],
+                [each.high - each.median for _, each in line.points],
+            ],
+            color=shades[number % len(shades)],
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=5,
+            linewidth=1.6,
+            elinewidth=0.8,
+            capsize=2.5,
+            label=line.variant,
+        )
+    if scaled and min(numbers) > 0 and max(numbers) > 20 * min(numbers):
+        axis.set_xscale("log")
+        axis.minorticks_off()
+    axis.set_xticks([where[value] for value in values], [str(value) for value in values])
+    axis.set_ylim(bottom=0)
+    axis.grid(axis="y", color=_GRID, linewidth=0.7)
+    axis.set_xlabel(name, loc="left")
+    axis.set_ylabel("million packets a second delivered", loc="bottom")
+    axis.set_title(title)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), handlelength=2, labelspacing=0.7)
 
 
 def _title(table: Sequence[Row], sent: Sent) -> str:
@@ -106,6 +224,12 @@ def _title(table: Sequence[Row], sent: Sent) -> str:
     least, most = counts[0], counts[-1]
     rounds = f"{most} round{'s' * (most > 1)}" if least == most else f"{least} to {most} rounds"
     return f"{flows} of {sent.payload}-byte payloads, {rounds}: {sent.source}"
+
+
+def _fill_rates(axis: Any, table: Sequence[Row], baseline: str, sent: Sent) -> None:
+    _draw_rates(axis, table, baseline)
+    axis.set_xlabel(f"million packets a second delivered ({sent})", loc="left")
+    axis.set_ylim(len(table) - 0.6, -_BAR / 2 - _LABEL)
 
 
 def _draw_rates(axis: Any, table: Sequence[Row], baseline: str) -> None:
@@ -125,7 +249,7 @@ def _draw_rates(axis: Any, table: Sequence[Row], baseline: str) -> None:
     axis.set_xlim(0, 1.55 * most)
     axis.set_xticks([tick for tick in axis.get_xticks() if tick <= most])  # none below the ratios
     axis.set_yticks([])
-    axis.grid(axis="x", color="#e4e7eb", linewidth=0.7)
+    axis.grid(axis="x", color=_GRID, linewidth=0.7)
     axis.set_title(f"Delivered: median, interval, each round; times {baseline} at the right", pad=24)
     present = {row.family for row in table}
     used = [look for name, look in _FAMILIES.items() if name in present]

@@ -1,7 +1,7 @@
 """Interleaved rounds: each variant once a round, in seeded random order, after one that does not count."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.bed import Bed
@@ -29,16 +29,32 @@ class Timing:
 
 
 def rounds(bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note) -> Iterator[list[Sample]]:
-    """Each round's samples, in the order of ``variants``. The first round, a short one, is thrown away: what
-    is used for the first time is compiled, and the machine wakes up."""
+    """Each round's samples, in the order of ``variants``."""
+    found: dict[int, Sample] = {}
+    for place, sample in runs(bed, variants, timing, note):
+        found[place] = sample
+        if len(found) == len(variants):
+            yield [found[place] for place in range(len(variants))]
+            found = {}
+
+
+def runs(
+    bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note, done: Container[tuple[int, int]] = ()
+) -> Iterator[tuple[int, Sample]]:
+    """Each run when it ends, with its variant's place, but for those ``done``: pairs of round and place.
+
+    The first round, a short one, is thrown away: what is used for the first time is compiled, and the
+    machine wakes up.
+    """
     draw = random.Random(timing.seed)
     for number in range(-1, timing.rounds):
         order = list(range(len(variants)))
         draw.shuffle(order)
-        found: dict[int, Sample] = {}
         for place in order:
+            if (number, place) in done:
+                continue
             note(f"{'warm-up' if number < 0 else f'round {number + 1}/{timing.rounds}'}: {variants[place]}")
             seconds = timing.warm_up if number < 0 else timing.seconds
-            found[place] = run(bed, variants[place], seconds, timing.warm_up, number)
-        if number >= 0:
-            yield [found[place] for place in range(len(variants))]
+            sample = run(bed, variants[place], seconds, timing.warm_up, number)
+            if number >= 0:
+                yield place, sample

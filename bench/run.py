@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 from bench import histogram, losses
 from bench.bed import Bed, Effect
@@ -52,6 +52,12 @@ class Sample:
     def loss(self) -> float:
         """Share of the offered packets that did not arrive."""
         return 1 - self.delivered / self.offered if self.offered else 0.0
+
+    @classmethod
+    def read(cls, saved: Mapping[str, Any]) -> Self:
+        """Of a saved run, whose batch and point are left out; TypeError where a field is missing."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: saved[name] for name in names if name in saved})
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -47,25 +47,56 @@ class Comparison:
     """What weakens the result, with its remedy."""
 
 
-def interval(values: ArrayLike, confidence: float = CONFIDENCE, seed: int = 0) -> Interval:
+def interval(
+    values: ArrayLike,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    batches: Sequence[int] | None = None,
+) -> Interval:
     """Median of ``values`` (1-d, any unit), with the percentile bootstrap's interval; the same for a seed.
+
+    ``batches`` names the batch of each value. Where there are several, batches are resampled, and then the
+    values within each: rounds of one batch share what drifts from batch to batch, and are no independent
+    witnesses of it. What counts for the percentiles is then the number of batches.
 
     The percentiles are moved outwards as Hesterberg advises ("What Teachers Should Know About the
     Bootstrap", The American Statistician 69, 2015: the expanded percentile interval). Unmoved, they call
     6 to 12 % of equal variants different at 6 to 8 rounds of recorded runs (tests/unit/series.json).
 
     Raises:
-        ValueError: no values, one that is not finite, or a confidence not between 0 and 1.
+        ValueError: no values, one that is not finite, a confidence not between 0 and 1, or not one batch
+            a value.
     """
     found = np.asarray(values, float)
     if found.ndim != 1 or not found.size or not np.isfinite(found).all():
         raise ValueError("an interval needs a list of values, each of them finite")
     if not 0 < confidence < 1:
         raise ValueError(f"a confidence lies between 0 and 1, not at {confidence}")
-    drawn = np.random.default_rng(seed).integers(0, len(found), (_RESAMPLES, len(found)))
-    tail = _tail(len(found), confidence)
-    low, high = np.quantile(np.median(found[drawn], axis=1), [tail, 1 - tail])
+    labels = np.zeros(len(found), int) if batches is None else np.asarray(batches)
+    if labels.shape != found.shape:
+        raise ValueError(f"{len(found)} values need as many batches, not {len(labels)}")
+    parts = [found[labels == label] for label in dict.fromkeys(labels.tolist())]
+    medians = _resampled(parts, np.random.default_rng(seed))
+    tail = _tail(len(found) if len(parts) == 1 else len(parts), confidence)
+    low, high = np.quantile(medians, [tail, 1 - tail])
     return Interval(float(np.median(found)), float(low), float(high))
+
+
+def _resampled(parts: Sequence[NDArray[np.float64]], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Medians of resamples: of as many batches, drawn with repetition, and as many values of each of them."""
+    if len(parts) == 1:
+        [only] = parts
+        return np.median(only[rng.integers(0, len(only), (_RESAMPLES, len(only)))], axis=1)
+    sizes = np.array([len(part) for part in parts])
+    padded = np.full((len(parts), sizes.max()), math.nan)
+    for row, part in zip(padded, parts, strict=True):
+        row[: len(part)] = part
+    batches = rng.integers(0, len(parts), (_RESAMPLES, len(parts), 1))
+    places = (rng.random((_RESAMPLES, *padded.shape)) * sizes[batches]).astype(int)
+    drawn = padded[batches, places]
+    drawn[np.arange(padded.shape[1]) >= sizes[batches]] = math.nan
+    found: NDArray[np.float64] = np.nanmedian(drawn.reshape(_RESAMPLES, -1), axis=1)
+    return found
 
 
 def _tail(count: int, confidence: float) -> float:
@@ -89,8 +120,11 @@ def compare(
     limited_a: bool = False,
     limited_b: bool = False,
     seed: int = 0,
+    batches: Sequence[int] | None = None,
 ) -> Comparison:
     """Compare b with a, each with one value a round (same order, not negative), by the median of b/a.
+
+    ``batches``: each round's, as for :func:`interval`.
 
     * ``better``, ``worse``: the interval excludes 1 and the median differs by more than ``margin``, for
       nobody cares about less. ``better="lower"`` is for latency, loss and cost.
@@ -102,7 +136,7 @@ def compare(
 
     Raises:
         ValueError: no rounds, not the same number of them, a value negative or not finite, a margin not
-            above 0.
+            above 0, or not one batch a round.
     """
     values_a, values_b = _rounds(a), _rounds(b)
     if len(values_a) != len(values_b):
@@ -113,7 +147,8 @@ def compare(
     reasons = (*dict.fromkeys(invalid), *_unusable(usable))
     if not usable.any():
         return Comparison(Interval(math.nan, math.nan, math.nan), "invalid", rounds, reasons)
-    ratio = interval(values_b[usable] / values_a[usable], seed=seed)
+    of = None if batches is None else [batch for batch, use in zip(batches, usable, strict=True) if use]
+    ratio = interval(values_b[usable] / values_a[usable], seed=seed, batches=of)
     if reasons:
         return Comparison(ratio, "invalid", rounds, reasons)
     if limited_a or limited_b:
@@ -122,7 +157,8 @@ def compare(
         few = f"{rounds} rounds can't support a verdict: use at least {FEWEST_ROUNDS}"
         return Comparison(ratio, "inconclusive", rounds, warnings=(few,))
     verdict = _verdict(ratio, margin, better)
-    warnings = (_remedy(ratio, rounds, margin),) if verdict == "inconclusive" else ()
+    several = len(set(batches or ())) > 1
+    warnings = (_remedy(ratio, rounds, margin, several),) if verdict == "inconclusive" else ()
     return Comparison(ratio, verdict, rounds, warnings=warnings)
 
 
@@ -149,11 +185,13 @@ def _verdict(ratio: Interval, margin: float, better: Better) -> Verdict:
     return "inconclusive"
 
 
-def _remedy(ratio: Interval, rounds: int, margin: float) -> str:
+def _remedy(ratio: Interval, rounds: int, margin: float, several: bool) -> str:
     """How many rounds might decide: an interval shrinks with the root of their number."""
     half = (ratio.high - ratio.low) / 2 / ratio.median if ratio.median else math.inf
     needed = rounds * max(4.0, (half / margin) ** 2)
     known = f"the median is known to ±{half:.0%}"
+    if several:
+        return f"{known}: more batches might decide, or longer runs on a quieter machine"
     if needed <= _MOST_ROUNDS_ADVISED:
         return f"{known}: about {math.ceil(needed)} rounds might decide"
     return f"{known}: use longer runs on a quieter machine"

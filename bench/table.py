@@ -69,20 +69,26 @@ def rows(samples: Sequence[Sample], baseline: str) -> list[Row]:
         of.setdefault(sample["variant"], []).append(sample)
     if baseline not in of:
         raise unknown("baseline", baseline, of)
-    base = {sample["round"]: sample["rate"] for sample in of[baseline] if sample["rate"] > 0}
+    base = {_round(sample): sample["rate"] for sample in of[baseline] if sample["rate"] > 0}
     return [_row(variant, runs, base) for variant, runs in of.items()]
 
 
-def _row(variant: str, runs: Sequence[Sample], base: Mapping[int, float]) -> Row:
+def _round(run: Sample) -> tuple[int, int]:
+    """Batch and round: what is compared ran in the same of both."""
+    return run.get("batch", 0), run["round"]
+
+
+def _row(variant: str, runs: Sequence[Sample], base: Mapping[tuple[int, int], float]) -> Row:
     rates = tuple(run["rate"] / 1e6 for run in runs)
-    ratios = [run["rate"] / base[run["round"]] for run in runs if run["round"] in base]
+    paired = [run for run in runs if _round(run) in base]
+    ratios = [run["rate"] / base[_round(run)] for run in paired]
     p50, p99 = (_median(runs, "latency", name) for name in ("p50", "p99"))
     return Row(
         variant=variant,
         family=family(variant),
         rates=rates,
-        rate=interval(rates),
-        ratio=interval(ratios) if ratios else None,
+        rate=interval(rates, batches=_batches(runs)),
+        ratio=interval(ratios, batches=_batches(paired)) if ratios else None,
         lost=float(np.median([_lost(run) for run in runs])),
         reordered=_median(runs, "order", "reordered"),
         extent_p99=_median(runs, "order", "extent_p99"),
@@ -93,6 +99,10 @@ def _row(variant: str, runs: Sequence[Sample], base: Mapping[int, float]) -> Row
         limited=sum(bool(run.get("limited")) for run in runs),
         invalid=tuple(dict.fromkeys(reason for run in runs for reason in run.get("invalid", ()))),
     )
+
+
+def _batches(runs: Sequence[Sample]) -> list[int]:
+    return [_round(run)[0] for run in runs]
 
 
 def _lost(run: Sample) -> float:
@@ -157,6 +167,16 @@ _LEGEND = (
     "late %, by: overtaken by later packets, 99 % of those by at most so many. p50, p99: latency.",
     "busy %: each core, one after the other; wire: the part of it that makes the packets, %.",
 )
+
+
+def cells(row: Row) -> dict[str, str]:
+    """What the columns say of a variant."""
+    return {name: show(row) for name, show in _COLUMNS.items()}
+
+
+def legend() -> tuple[str, ...]:
+    """What the columns mean."""
+    return _LEGEND
 
 
 def notes(table: Sequence[Row]) -> list[str]:

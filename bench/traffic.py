@@ -23,6 +23,7 @@ LONGEST_BURST = 65536
 LONGEST_MODERATION = 10_000
 """µs."""
 ARRIVALS = "constant, poisson, or bursts:FRAMES"
+_SHARES = re.compile(r"\d{1,9}(,\d{1,9})*")
 _ARRIVALS = re.compile(r"(constant|poisson)|(bursts):(\d{1,9})")
 
 
@@ -45,8 +46,8 @@ class Traffic:
     """ARRIVALS: evenly, at random times of that mean, or so many at once and then none."""
     moderation: int = 0
     """µs that the NIC waits for a batch to fill, from its first frame on. 0: a batch arrives as one."""
-    shares: tuple[int, ...] = ()
-    """Of each flow; () means equal ones."""
+    shares: str = ""
+    """Of each flow, such as ``90,5,5``; empty means equal ones."""
 
     def __post_init__(self) -> None:
         for name, value, least, most in (
@@ -65,10 +66,12 @@ class Traffic:
         if self.rate is None and (self.pattern != "constant" or self.moderation):
             what = "moderation" if self.moderation else f"arrivals '{self.arrivals}'"
             raise BadInput(f"{what} at full rate means nothing: give a rate")
-        if self.shares and (len(self.shares) != self.flows or min(self.shares) < 1):
-            raise BadInput(f"shares {list(self.shares)}: {self.flows} flows want one of 1 or more each")
-        if sum(self.shares) > MOST_SHARES:
-            raise BadInput(f"shares add up to {sum(self.shares)}: choose {MOST_SHARES} at most")
+        if self.shares and not _SHARES.fullmatch(self.shares):
+            raise BadInput(f"shares '{self.shares}': write whole numbers with commas between, such as 90,5,5")
+        if len(self.weights) != self.flows or min(self.weights) < 1:
+            raise BadInput(f"shares {self.shares}: {self.flows} flows want one of 1 or more each")
+        if sum(self.weights) > MOST_SHARES:
+            raise BadInput(f"shares add up to {sum(self.weights)}: choose {MOST_SHARES} at most")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: all but the run's number."""
@@ -86,5 +89,5 @@ class Traffic:
 
     @property
     def weights(self) -> tuple[int, ...]:
-        """Shares of all flows, as small whole numbers."""
-        return self.shares or (1,) * self.flows
+        """Shares of all flows."""
+        return tuple(map(int, self.shares.split(","))) if self.shares else (1,) * self.flows

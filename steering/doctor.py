@@ -319,4 +319,11 @@ _CHECKS = (
         "type 'apt-get install tshark'",
         needed=False,
     ),
+    Check(
+        "chromium",
+        _tool("chromium"),
+        "make test-long looks at the report's page with it",
+        "type 'apt-get install chromium'",
+        needed=False,
+    ),
 )

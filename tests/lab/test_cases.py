@@ -105,7 +105,7 @@ def test_packets_of_another_run_are_foreign(flannel: Lab) -> None:
     "traffic",
     [
         Traffic(batch=4, rate=400_000),
-        Traffic(batch=16, rate=400_000, arrivals="poisson", moderation=50, flows=2, shares=(3, 1)),
+        Traffic(batch=16, rate=400_000, arrivals="poisson", moderation=50, flows=2, shares="3,1"),
     ],
     ids=["constant", "poisson, moderated, shares"],
 )

@@ -51,7 +51,9 @@ def test_every_command_that_is_named_exists() -> None:
     assert named - {"is", "picks"} <= set(commands)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/measuring.md", "docs/policies.md", "docs/datapath.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/measuring.md", "docs/experiments.md", "docs/policies.md", "docs/datapath.md"]
+)
 def test_no_page_names_this_machine(page: str) -> None:
     text = (ROOT / page).read_text()
     assert "/work/" not in text and "/root/" not in text

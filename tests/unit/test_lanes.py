@@ -89,9 +89,10 @@ def test_a_nic_that_waits_hands_over_a_full_batch_or_after_its_time() -> None:
         ({"arrivals": "poisson"}, "arrivals 'poisson' at full rate means nothing: give a rate"),
         ({"moderation": 20}, "moderation at full rate means nothing: give a rate"),
         ({"moderation": 10_001, "rate": 1000}, "moderation 10001 is out of range: choose from 0 to 10000"),
-        ({"shares": (1, 2)}, r"shares \[1, 2\]: 1 flows want one of 1 or more each"),
-        ({"shares": (0, 2), "flows": 2}, r"shares \[0, 2\]: 2 flows want one of 1 or more each"),
-        ({"shares": (8192, 2), "flows": 2}, "shares add up to 8194: choose 8192 at most"),
+        ({"shares": "1,2"}, "shares 1,2: 1 flows want one of 1 or more each"),
+        ({"shares": "0,2", "flows": 2}, "shares 0,2: 2 flows want one of 1 or more each"),
+        ({"shares": "8192,2", "flows": 2}, "shares add up to 8194: choose 8192 at most"),
+        ({"shares": "1,,2", "flows": 2}, "shares '1,,2': write whole numbers with commas between"),
     ],
 )
 def test_what_can_not_be_is_refused(wrong: dict[str, object], told: str) -> None:

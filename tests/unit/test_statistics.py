@@ -163,3 +163,54 @@ def test_an_interval_needs_numbers(values: list[float]) -> None:
 def test_a_confidence_is_a_share(confidence: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval([1], confidence)
+
+
+def drifting(rng: np.random.Generator, batches: int, drift: float) -> tuple[np.ndarray, list[int]]:
+    """Ratios of equals whose batches differ: logarithms of both spreads are normal, a round's is a tenth."""
+    shape = (batches, 7)
+    found = np.exp(rng.normal(0, drift, (batches, 1)) + rng.normal(0, 0.1, shape))
+    return found.ravel(), [batch for batch in range(batches) for _ in range(7)]
+
+
+def misses(batches: int, drift: float, *, known: bool) -> float:
+    """Share of 200 intervals that do not hold the true median, 1; ``known``: they know of the batches."""
+    rng = np.random.default_rng(batches)
+    missed = 0
+    for _ in range(TIMES):
+        values, labels = drifting(rng, batches, drift)
+        found = interval(values, batches=labels if known else None)
+        missed += not found.low <= 1 <= found.high
+    return missed / TIMES
+
+
+@pytest.mark.parametrize(("batches", "drift"), [(3, 0.1), (5, 0.2)])
+def test_an_interval_of_batches_holds_what_drifts_between_them(batches: int, drift: float) -> None:
+    assert misses(batches, drift, known=True) <= 0.1
+
+
+def test_one_that_knows_no_batches_promises_too_much() -> None:
+    assert misses(5, 0.2, known=False) > 0.3
+
+
+def test_batches_of_unequal_size_are_resampled_as_they_are() -> None:
+    values = [1.0, 1.0, 1.0, 5.0]
+    found = interval(values, batches=[3, 3, 3, 9])
+    assert (found.median, found.low, found.high) == (1, 1, 5)
+    assert interval(values, batches=[0, 0, 0, 0]) == interval(values)
+    assert interval(values, batches=[1, 1, 2, 2], seed=3) == interval(values, batches=[7, 7, 0, 0], seed=3)
+
+
+def test_a_comparison_of_batches_says_that_batches_are_what_it_lacks() -> None:
+    a, labels = np.ones(21), [0] * 7 + [1] * 7 + [2] * 7
+    b = np.repeat([0.9, 1.0, 1.15], 7)
+    assert compare(a, b).verdict == "inconclusive"
+    found = compare(a, b, batches=labels)
+    assert (found.ratio.low, found.ratio.high) == (0.9, 1.15)
+    assert "more batches might decide" in found.warnings[0]
+    a[0] = 0
+    assert compare(a, b, batches=labels).reasons == ("nothing to compare with in round 0",)
+
+
+def test_each_value_has_a_batch() -> None:
+    with pytest.raises(ValueError, match="3 values need as many batches, not 2"):
+        interval([1, 2, 3], batches=[0, 1])

@@ -180,3 +180,13 @@ def test_percent() -> None:
     assert [percent(share) for share in (None, 0, 0.00001, 0.0012, 0.0996, 0.412, 1)] == [
         "\N{EN DASH}", "0", "<0.01", "0.12", "10", "41", "100",
     ]  # fmt: skip
+
+
+def test_a_round_is_compared_with_the_same_of_its_batch() -> None:
+    runs = [
+        sample(variant, 0, mpps, batch=batch)
+        for batch in (0, 1)
+        for variant, mpps in ((BASELINE, 1 + batch), (OURS, 4))
+    ]
+    ours = rows(runs, BASELINE)[1].ratio
+    assert ours is not None and (ours.low, ours.high) == pytest.approx((2, 4))

@@ -1,0 +1,129 @@
+"""What may vary from point to point of an experiment: fields of `Traffic`, and parameters of the bed.
+
+A new field of `Traffic` is an axis without a line here; a new parameter of the bed takes one in `_BED`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any, Self, get_args, get_type_hints
+
+from bench.lab_plan import Plan
+from bench.traffic import Traffic
+from steering import cores
+
+Value = str | int | float | bool
+"""Of an axis, as it is written in a description."""
+Point = dict[str, Value]
+"""A value for each axis."""
+
+_WORDS = {"rate": "full", "core": "first"}
+"""What is written for None, axis by axis; "none" for the others."""
+_UNITS = {
+    "payload": "bytes",
+    "rate": "packets a second",
+    "batch": "frames",
+    "moderation": "µs",
+    "mtu": "bytes",
+}
+"""For pictures; the others are plain counts or words."""
+_NO_AXES = ("run",)
+"""Fields of `Traffic` that tell runs apart, and are nothing to compare."""
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that may vary: ``parameter`` of `Traffic` or of the bed."""
+
+    name: str
+    parameter: str
+    kinds: tuple[type, ...]
+    default: Value
+    word: str | None
+    """Stands for None, where that is a value."""
+    check: Callable[[Any], object] | None
+    """Raises BadInput where a value of the bed can't be; None: an axis of `Traffic`, which checks itself."""
+
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        hint: Any,
+        default: Any,
+        parameter: str = "",
+        check: Callable[[Any], object] | None = None,
+    ) -> Self:
+        """Of a type hint such as ``int`` or ``int | None``."""
+        kinds = tuple(get_args(hint)) or (hint,)
+        word = _WORDS.get(name, "none") if NoneType in kinds else None
+        kept = tuple(kind for kind in kinds if kind is not NoneType)
+        shown = (word or "none") if default is None else default
+        return cls(name, parameter or name, kept, shown, word, check)
+
+    def accepts(self, value: object) -> bool:
+        """Whether it is of the right type: a bool is no number, and a whole number is a number."""
+        kinds = (*self.kinds, int) if float in self.kinds else self.kinds
+        return type(value) in kinds or (self.word is not None and value == self.word)
+
+    def read(self, value: Value) -> Value | None:
+        """As `Traffic` or the bed takes it."""
+        return None if self.word is not None and value == self.word else value
+
+    def probe(self, value: Value) -> None:
+        """BadInput where the value is out of its range on this host, whatever the others are."""
+        read = self.read(value)
+        if self.check is None:
+            Traffic(**{self.parameter: read})  # type: ignore[arg-type]
+        elif read is not None:
+            self.check(read)
+
+    @property
+    def title(self) -> str:
+        """Its name, with the unit."""
+        return f"{self.name}, {_UNITS[self.name]}" if self.name in _UNITS else self.name
+
+    @property
+    def allowed(self) -> str:
+        """Its types, for messages."""
+        words = [_KINDS.get(kind, kind.__name__) for kind in self.kinds]
+        return " or ".join([*words, f"'{self.word}'"] if self.word else words)
+
+
+_BED = (
+    Axis.make("containers", int, 1, check=lambda count: Plan("flannel", count)),
+    Axis.make("mtu", int, Plan.inner_mtu, check=lambda mtu: Plan(inner_mtu=mtu)),
+    Axis.make("ip", int, 4, check=lambda ip: Plan(inner=ip)),
+    Axis.make("outer_ip", int, 4, check=lambda ip: Plan(outer=ip)),
+    Axis.make("core", int | None, None, "nic_core", cores.require_usable),
+)
+
+
+def _axes() -> dict[str, Axis]:
+    hints = get_type_hints(Traffic)
+    sent = [each for each in fields(Traffic) if each.name not in _NO_AXES]
+    of_traffic = [Axis.make(each.name, hints[each.name], each.default) for each in sent]
+    return {axis.name: axis for axis in (*of_traffic, *_BED)}
+
+
+AXES = _axes()
+
+
+def traffic_of(point: Mapping[str, Value]) -> Traffic:
+    """What is sent at a point; BadInput where a value is out of its range."""
+    return Traffic(**_parameters(point, of_bed=False))
+
+
+def bed_of(point: Mapping[str, Value]) -> dict[str, Any]:
+    """What the bed is told at a point, beside variants and traffic."""
+    return _parameters(point, of_bed=True)
+
+
+def filled(point: Mapping[str, Value]) -> Point:
+    """With the defaults of axes that it does not name, which are newer than what it is from."""
+    return {name: axis.default for name, axis in AXES.items()} | dict(point)
+
+
+def _parameters(point: Mapping[str, Value], of_bed: bool) -> dict[str, Any]:
+    wanted = [axis for axis in AXES.values() if (axis.check is not None) is of_bed and axis.name in point]
+    return {axis.parameter: axis.read(point[axis.name]) for axis in wanted}
