@@ -25,14 +25,15 @@ _HOST = ("kernel", "cpu", "cores")
 """Of a fingerprint: what another host's sweep is known by."""
 
 
-def key(traffic: Traffic) -> dict[str, int]:
-    """What of a traffic a sweep is for; it is made at full rate, and serves for every rate and arrival."""
-    return {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch}
+def key(traffic: Traffic, ip: int = 4, outer_ip: int = 4) -> dict[str, int]:
+    """What a sweep is for: it is made at full rate with equal shares, and serves for every rate, however."""
+    versions = {name: version for name, version in (("ip", ip), ("outer-ip", outer_ip)) if version != 4}
+    return {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch, **versions}
 
 
-def place(case: str, traffic: Traffic) -> Path:
-    """Where a sweep that begins now is to be."""
-    return FOLDER / f"{_stem(case, traffic)}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+def place(case: str, sent: Mapping[str, int]) -> Path:
+    """Where a sweep that begins now is to be; ``sent`` is its :func:`key`."""
+    return FOLDER / f"{_stem(case, sent)}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
 
 
 class Saving(Closing):
@@ -68,14 +69,14 @@ class Saving(Closing):
 
 
 def resolved(
-    variants: Sequence[Variant], traffic: Traffic, core: int | None, say: Callable[[str], None]
+    variants: Sequence[Variant], sent: Mapping[str, int], core: int | None, say: Callable[[str], None]
 ) -> list[Variant]:
-    """The variants, with each ``stock-best`` replaced by what the newest sweep of that case and traffic found
-    best; which that is, and what speaks against it, is said.
+    """The variants, with each ``stock-best`` replaced by what the newest sweep of that case and :func:`key`
+    found best; which that is, and what speaks against it, is said.
 
     Raises BadInput where there is no sweep, or the newest is none that can be read.
     """
-    return [_resolved(each, traffic, core, say) if _is_named(each) else each for each in variants]
+    return [_resolved(each, sent, core, say) if _is_named(each) else each for each in variants]
 
 
 def add_origins(report: dict[str, Any], variants: Sequence[Variant]) -> None:
@@ -89,11 +90,13 @@ def _is_named(variant: Variant) -> bool:
     return variant.steering.name == STOCK_BEST
 
 
-def _resolved(variant: Variant, traffic: Traffic, core: int | None, say: Callable[[str], None]) -> Variant:
+def _resolved(
+    variant: Variant, sent: Mapping[str, int], core: int | None, say: Callable[[str], None]
+) -> Variant:
     without = variant.steering.args.get("without", "")
     if variant.coalescing or variant.steering.args.keys() - {"without"}:
         raise BadInput(f"'{variant}': {STOCK_BEST} has its own settings: its one knob is without=gro-list")
-    file = _newest(variant.case, traffic)
+    file = _newest(variant.case, sent)
     found = load(file)
     best = found["best"]
     if without not in best:
@@ -140,18 +143,18 @@ def _variant(file: Path, case: str, text: str) -> Variant:
     return found
 
 
-def _newest(case: str, traffic: Traffic) -> Path:
-    stem = _stem(case, traffic)
+def _newest(case: str, sent: Mapping[str, int]) -> Path:
+    stem = _stem(case, sent)
     if found := sorted(FOLDER.glob(f"{stem}-*.json")):
         return found[-1]
-    sent = " ".join(f"--{name} {value}" for name, value in key(traffic).items())
+    options = " ".join(f"--{name} {value}" for name, value in sent.items())
     raise BadInput(
-        f"no saved sweep '{FOLDER / stem}-….json': type 'overspray {STOCK_BEST} --case {case} {sent}'"
+        f"no saved sweep '{FOLDER / stem}-….json': type 'overspray {STOCK_BEST} --case {case} {options}'"
     )
 
 
-def _stem(case: str, traffic: Traffic) -> str:
-    return "-".join((case, *(f"{name}={value}" for name, value in key(traffic).items())))
+def _stem(case: str, sent: Mapping[str, int]) -> str:
+    return "-".join((case, *(f"{name}={value}" for name, value in sent.items())))
 
 
 def _strange(found: Mapping[str, Any], core: int | None) -> list[str]:

@@ -66,7 +66,7 @@ def ab(
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
-    from bench.best_file import add_origins, resolved
+    from bench.best_file import add_origins, key, resolved
     from bench.variant import Variant
 
     variants = [Variant.parse(a), Variant.parse(b)]
@@ -79,7 +79,7 @@ def ab(
         moderation=moderation,
         shares=shares,
     )
-    variants = resolved(variants, traffic, core, _to_stderr)
+    variants = resolved(variants, key(traffic, ip, outer_ip), core, _to_stderr)
 
     import json
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bench.lab_plan import CASES, Plan
 from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
 from steering.errors import BadInput
 
@@ -17,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def stock_best(
-    case: Annotated[str, typer.Option(help="native, flannel or docker.")] = "docker",
+    case: Annotated[str, typer.Option(help="native, linux, flannel or docker.")] = "docker",
     payload: Annotated[
         int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
     ] = Traffic.payload,
@@ -25,6 +26,11 @@ def stock_best(
     batch: Annotated[
         int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
     ] = Traffic.batch,
+    mtu: Annotated[
+        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
+    ] = Plan.inner_mtu,
+    ip: Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")] = 4,
+    outer_ip: Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")] = 4,
     core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run of the last few variants.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Their rounds; fewer than 6 support no verdict.", min=1)] = 9,
@@ -47,7 +53,6 @@ def stock_best(
     """
     if not 0 < seconds <= LONGEST_S:
         raise BadInput(f"seconds {seconds:g} is out of range: choose from above 0 to {LONGEST_S:g}")
-    from bench.lab_plan import CASES
     from bench.variant import Variant
     from steering import cores
     from steering.errors import unknown
@@ -63,7 +68,7 @@ def stock_best(
 
     import json
 
-    from bench.best_file import FOLDER, Saving, place
+    from bench.best_file import FOLDER, Saving, key, place
     from bench.progress import noted
     from bench.rounds import Timing
     from bench.stock_best import candidates, lines, possible, stages, sweep
@@ -77,8 +82,9 @@ def stock_best(
     variants = named or possible(candidates(case, nic_core), say)
     needed = sum(turn.needs(count) for count, turn in stages(len(variants), timing))
     say(f"{len(variants)} variants: about {needed:.0f} s")
-    with Saving(out or place(case, traffic)) as saving, noted() as note:
-        saved = sweep(variants, traffic, timing, core, saving, note, say)
+    lab = {"mtu": mtu, "ip": ip, "outer_ip": outer_ip}
+    with Saving(out or place(case, key(traffic, ip, outer_ip))) as saving, noted() as note:
+        saved = sweep(variants, traffic, timing, core, lab, saving, note, say)
     if as_json:
         typer.echo(json.dumps({"file": str(saving.path), **saved}, indent=2))
         return

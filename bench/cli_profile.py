@@ -25,13 +25,13 @@ def profile(
     from dataclasses import asdict
 
     from bench.bed import Bed
-    from bench.best_file import resolved
+    from bench.best_file import key, resolved
     from bench.profile import profile as sampled
     from bench.traffic import Traffic
     from bench.variant import Variant
 
     parsed = [Variant.parse(text) for text in variants]
-    parsed = resolved(parsed, Traffic(), core, lambda text: typer.echo(text, err=True))
+    parsed = resolved(parsed, key(Traffic()), core, lambda text: typer.echo(text, err=True))
     found = []
     with Bed(parsed, Traffic(), core) as bed:
         for each in parsed:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.ab import compared, is_limited
 from bench.bed import Bed
-from bench.best_file import FORMAT, WHAT, Saving, key
+from bench.best_file import FORMAT, WHAT, Saving
 from bench.fingerprint import fingerprint
 from bench.progress import Note
 from bench.rounds import Timing, rounds
@@ -106,11 +106,13 @@ def sweep(
     traffic: Traffic,
     timing: Timing,
     core: int | None,
+    lab: Mapping[str, int],
     saving: Saving,
     note: Note,
     say: Say,
 ) -> dict[str, Any]:
-    """Measure, save, and return what was saved; ``timing`` is that of the last few. Raises as `Bed`.
+    """Measure, save, and return what was saved; ``timing`` is that of the last few; ``lab`` has
+    ``mtu``, ``ip`` and ``outer_ip`` of the `Bed`, as which it raises.
 
     BadInput where one is not stock, or of another case. OversprayError where no variant is valid.
     """
@@ -119,7 +121,7 @@ def sweep(
     before, begun = fingerprint(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     done: list[Stage] = []
     left = list(variants)
-    with Bed(variants, traffic, core) as bed:
+    with Bed(variants, traffic, core, **lab) as bed:
         for number, (count, turn) in enumerate(planned, 1):
             left = _best(done[-1], count) if done else left
             say(f"stage {number}/{len(planned)}: {len(left)} variants, {turn.rounds} x {turn.seconds:g} s")
@@ -132,9 +134,9 @@ def sweep(
                 raise OversprayError("no variant had valid runs alone: measure again in quiet")
         nic_core = bed.nic_core
     best = {without: _judged(done[-1], without) for without in _LEFT_OUT if done[-1].ranked(without)}
-    about = {"what": WHAT, "format": FORMAT, "begun": begun, "case": case, "traffic": key(traffic)}
-    prints = {"before": before, "after": fingerprint()}
-    saved = {**about, "nic_core": nic_core, "best": best, "fingerprint": prints}
+    about = {"what": WHAT, "format": FORMAT, "begun": begun, "nic_core": nic_core}
+    sent = {"case": case, "traffic": traffic.as_dict(), "lab": {**lab}}
+    saved = {**about, **sent, "best": best, "fingerprint": {"before": before, "after": fingerprint()}}
     saving.save({**saved, "stages": [stage.as_dict() for stage in done]})
     return saved
 

@@ -26,7 +26,7 @@ def test_what_a_sweep_finds_best_a_comparison_can_name(tmp_path: Path) -> None:
     whole = str(candidates("flannel", cores.usable()[0])[-1])  # RPS everywhere, datagrams merged, threads
     tried = ["flannel/none", whole, "flannel/none+gro-list"]
     among = [word for text in tried for word in ("--among", text.removeprefix("flannel/"))]
-    short = ("--rounds", "1", "--seconds", "0.05")
+    short = ("--rounds", "1", "--seconds", "0.02")
     done = typed(tmp_path, "stock-best", "--case", "flannel", *among, *short)
     assert done.returncode == 0, done.stderr
     [file] = (tmp_path / FOLDER).iterdir()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import best_file, stock_best
-from bench.best_file import FOLDER, Saving, add_origins, load, place, resolved
+from bench.best_file import FOLDER, Saving, add_origins, key, load, place, resolved
 from bench.cli import run
 from bench.fingerprint import fingerprint
 from bench.rounds import Timing
@@ -90,7 +90,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
 
     @contextmanager
-    def bed(*_: object) -> Iterator[Machine]:
+    def bed(*_: object, mtu: int) -> Iterator[Machine]:
         yield made
 
     monkeypatch.setattr(stock_best, "Bed", bed)
@@ -99,8 +99,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def swept(variants: Sequence[Variant], traffic: Traffic = TRAFFIC) -> dict[str, Any]:
-    with Saving(place(variants[0].case, traffic)) as saving:
-        return sweep(variants, traffic, Timing(9, 0.5), None, saving, quiet, quiet)
+    with Saving(place(variants[0].case, key(traffic))) as saving:
+        return sweep(variants, traffic, Timing(9, 0.5), None, {"mtu": 1500}, saving, quiet, quiet)
 
 
 def test_all_combinations_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,9 +113,10 @@ def test_all_combinations_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for each in found:
         each.check(2)
+    assert len(candidates("linux", 2)) == (1 + 3 * 2) * 4 * 3, "no containers' ends"
     native = candidates("native", 2)
     assert len(native) == (1 + 2) * 4 * 3
-    for each in native:
+    for each in (*native, *candidates("linux", 2)):
         each.check(2)
 
 
@@ -196,7 +197,7 @@ NAME = "flannel-payload=18-flows=1-batch=128-20261128-120000.json"
 
 
 def looked_up(text: str, traffic: Traffic = TRAFFIC) -> Variant:
-    [found] = resolved([Variant.parse(text)], traffic, None, quiet)
+    [found] = resolved([Variant.parse(text)], key(traffic), None, quiet)
     return found
 
 
@@ -206,7 +207,7 @@ def test_it_stands_for_the_best_of_the_newest_sweep() -> None:
     saved_as(NAME)
     saved_as(NAME.replace("flows=1", "flows=2").replace("-12", "-13"), best={"": {"variant": "flannel/none"}})
     asked = [Variant.parse("flannel/stock-best"), Variant.parse("flannel/local")]
-    found, other = resolved(asked, Traffic(rate=1000), None, said.append)
+    found, other = resolved(asked, key(Traffic(rate=1000)), None, said.append)
     assert str(found) == "flannel/rps+gro-list" and found == Variant.parse("flannel/rps+gro-list")
     assert said == [f"flannel/stock-best is flannel/rps+gro-list ({FOLDER / NAME})"]
     assert other == asked[1]
@@ -216,6 +217,15 @@ def test_it_stands_for_the_best_of_the_newest_sweep() -> None:
     add_origins(report, [found, other])
     assert report["named"] == {"a": {"text": "flannel/stock-best", "file": str(FOLDER / NAME)}}
     assert report["warnings"] == []
+
+
+def test_other_ip_versions_have_sweeps_of_their_own() -> None:
+    saved_as(NAME)
+    assert key(TRAFFIC, 4, 4) == key(TRAFFIC) == {"payload": 18, "flows": 1, "batch": 128}
+    with pytest.raises(
+        BadInput, match="--case flannel --payload 18 --flows 1 --batch 128 --ip 6 --outer-ip 6"
+    ):
+        resolved([Variant.parse("flannel/stock-best")], key(TRAFFIC, 6, 6), None, quiet)
 
 
 def test_a_sweep_of_another_host_is_said() -> None:
