@@ -86,6 +86,7 @@ def report(
     b: Sequence[Sample],
     seed: int = 0,
     traffic: Traffic | None = None,
+    sink: str = "count",
     explained: Sequence[Explained] = (),
 ) -> dict[str, Any]:
     """The whole comparison, for JSON; ``explained``, where there is any, of ``a`` and of ``b``."""
@@ -96,6 +97,7 @@ def report(
         "b": b[0].variant,
         "metric": METRIC,
         "traffic": traffic.as_dict() if traffic else None,
+        "sink": sink,
         "ratio": ratio,
         "verdict": found.verdict,
         "reasons": [*found.reasons],

@@ -90,11 +90,18 @@ class Axis:
         return " or ".join([*words, f"'{self.word}'"] if self.word else words)
 
 
+def _sink(text: str) -> None:
+    from bench.reader import sink_of  # heavy
+
+    sink_of(text)
+
+
 _BED = (
     Axis.make("containers", int, 1, check=lambda count: Plan("flannel", count)),
     Axis.make("mtu", int, Plan.inner_mtu, check=lambda mtu: Plan(inner_mtu=mtu)),
     Axis.make("ip", int, 4, check=lambda ip: Plan(inner=ip)),
     Axis.make("outer_ip", int, 4, check=lambda ip: Plan(outer=ip)),
+    Axis.make("sink", str, "count", check=_sink),
     Axis.make("core", int | None, None, "nic_core", cores.require_usable),
 )
 

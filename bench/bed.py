@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from bench import frame
+from bench import frame, rss
 from bench import lab as labs
 from bench.lab import Lab
 from bench.lab_plan import Plan as LabPlan
 from bench.losses import Losses
 from bench.observer import Observer
+from bench.reader import sink_of
 from bench.seen import Seen
 from bench.sink import SHARE, Sink
 from bench.traffic import Traffic
@@ -41,6 +42,8 @@ class Effect:
     datapath: Datapath | None
     """Ours; else the stock stack runs, under a program that counts."""
     nic: Seen
+    cores_of_flows: tuple[int, ...] = ()
+    """From which core the wire sends each flow, where that is not always the NIC's."""
 
     def seen(self) -> int:
         """Frames that the NIC has had; since attaching, or since the bed was made: use differences."""
@@ -66,8 +69,11 @@ class Bed(Closing):
         mtu: int = LabPlan.inner_mtu,
         ip: int = 4,
         outer_ip: int = 4,
+        sink: str = "count",
     ) -> None:
-        """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them."""
+        """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them; ``sink`` as
+        `bench.reader.sink_of` has it."""
+        self._reads = sink_of(sink)
         self.nic_core = cores.usable()[0] if nic_core is None else nic_core
         cores.require_usable(self.nic_core)
         for variant in variants:
@@ -84,6 +90,11 @@ class Bed(Closing):
             made = stack.enter_context(labs.several(plans.values()))
             self._cases = {case: self._equipped(stack, lab) for case, lab in made.items()}
             self._open = stack.pop_all()
+
+    @property
+    def sink(self) -> str:
+        """What receives, written out: ``count``, or ``read:core=N,batch=N``."""
+        return str(self._reads or "count")
 
     @property
     def labs(self) -> list[Lab]:
@@ -105,7 +116,9 @@ class Bed(Closing):
             # After the program, without which nothing polls a veth: threads that do have their cores set.
             changes = stack.enter_context(Changes())
             stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
-            yield Effect(case, stock.effective(target), datapath, self._nic)
+            wanted = stock.check(variant.stock_steering, variant.coalescing, self.nic_core)
+            spread = rss.cores_of_flows(case.lab.plan, self.traffic.flows, wanted.queues, wanted.ports)
+            yield Effect(case, stock.effective(target), datapath, self._nic, tuple(spread))
 
     def unwanted(self, variant: Variant) -> list[str]:
         """Settings that are not as the variant, which is in effect, wants them: a kernel may change them."""
@@ -117,6 +130,8 @@ class Bed(Closing):
         self._open.close()
 
     def _equipped(self, stack: ExitStack, lab: Lab) -> Case:
-        sink = stack.enter_context(Sink(lab, SHARE))
+        # A flow has one reader, which a connected socket tells RFS.
+        is_one = self.traffic.flows == 1
+        sink = stack.enter_context(Sink(lab, SHARE, self._reads, connected=bool(self._reads) and is_one))
         wire = stack.enter_context(Wire(lab, self.traffic, self.nic_core))
         return Case(lab, wire, sink, stack.enter_context(Losses([*lab.names.values()])))

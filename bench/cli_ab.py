@@ -42,6 +42,9 @@ def ab(
     ] = Plan.inner_mtu,
     ip: Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")] = 4,
     outer_ip: Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")] = 4,
+    sink: Annotated[
+        str, typer.Option(help="count: the path's ceiling; read[:core=N,batch=N]: an application reads.")
+    ] = "count",
     core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
@@ -54,12 +57,12 @@ def ab(
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
     A variant is [CASE/]STEERING[:KNOB=VALUE,…][+COALESCING…]; the case is docker when left out.
-    Cases: native, linux, flannel, docker. Stock steering: none; rps, rps-vxlan, rps-veth[:mask=HEX] at the
-    NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those behind; rfs, rfs-vxlan,
-    rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which 'overspray
-    stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell, backlog, or
-    @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward; defer[:usecs=N,irqs=N];
-    threaded[:mask=HEX].
+    Cases: native, linux, flannel, docker. Stock steering: none; rss[:mask=HEX,ports=0]; rps, rps-vxlan,
+    rps-veth[:mask=HEX] at the NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those
+    behind; rfs, rfs-vxlan, rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which
+    'overspray stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
+    backlog, or @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward;
+    defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
@@ -88,7 +91,7 @@ def ab(
     from bench.rounds import rounds as measured
 
     timing = Timing(rounds, seconds, seed=seed)
-    with Bed(variants, traffic, core, containers, mtu, ip, outer_ip) as bed, noted() as note:
+    with Bed(variants, traffic, core, containers, mtu, ip, outer_ip, sink) as bed, noted() as note:
         for side, variant in zip("ab", variants, strict=True):
             with bed.in_effect(variant) as effect:
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
@@ -103,7 +106,7 @@ def ab(
             )
         note("a run of each that tells reasons")
         told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr) if explain else []
-    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, told)
+    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, bed.sink, told)
     add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))

@@ -35,7 +35,6 @@ def bench(
     In a lab of its own, which is gone afterwards. Exit code 1 when a frame is unaccounted for.
     """
     import json
-    from dataclasses import asdict
 
     from bench.lab import lab
     from bench.wire import NEEDS
@@ -55,7 +54,7 @@ def bench(
     rate = summary(done)
     if as_json:
         report = {
-            **{"case": "native", "traffic": asdict(traffic), "core": core, "frames": frames},
+            **{"case": "native", "traffic": traffic.as_dict(), "core": core, "frames": frames},
             **{"rate": rate, "rounds": [each.as_dict() for each in done], "host": doctor.host()},
         }
         typer.echo(json.dumps(report, indent=2))

@@ -127,14 +127,10 @@ class Explainer(Closing):
 def explained(
     bed: Bed, variants: Iterable[Variant], seconds: float, say: Callable[[str], None]
 ) -> list[Explained]:
-    """A run of each, or nothing where this kernel does not tell: ``say`` is told why then.
-
-    Raises as :func:`bench.run.run`.
-    """
+    """A run of each. Where that can't be, ``say`` is told why, and there is none: what was measured stays."""
     try:
-        explainer = Explainer(bed)
+        with Explainer(bed) as explainer:
+            return [explainer.explain(variant, seconds) for variant in variants]
     except OversprayError as error:
         say(f"losses are not explained: {error}")
         return []
-    with explainer:
-        return [explainer.explain(variant, seconds) for variant in variants]

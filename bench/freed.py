@@ -90,9 +90,5 @@ class Freed(Closing):
 
 def reasons(enum: Mapping[str, int]) -> dict[int, str]:
     """Names of enum skb_drop_reason as people are shown them: ``no_socket`` of SKB_DROP_REASON_NO_SOCKET."""
-    prefixes = ("SKB_DROP_REASON_", "SKB_")
-    found = {}
-    for name, number in enum.items():
-        prefix = next((each for each in prefixes if name.startswith(each)), "")
-        found[number] = name.removeprefix(prefix).lower()
-    return found
+    plain = {number: name.removeprefix("SKB_").removeprefix("DROP_REASON_") for name, number in enum.items()}
+    return {number: name.lower() for number, name in plain.items()}

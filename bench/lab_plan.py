@@ -150,6 +150,11 @@ class Plan:
         return (self.tunnel_mac, self.host_ip) if self.has_tunnel else (self.nic_mac, self.nic_ip)
 
     @property
+    def sender(self) -> str:
+        """IP address that the wire's packets are from, the inner ones where there is a tunnel."""
+        return self.peer_ip if self.has_tunnel else self.wire_ip
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """One namespace each; the wire's first."""
         overlay = ("overlay",) if self.case == "docker" else ()

@@ -95,14 +95,14 @@ class Observer(Closing):
         """Descriptors of those that are attached, by the event that they see."""
         return {event: self._program(event) for event in (*_EVENTS, *(["ipi"] if self._has_ipis else []))}
 
-    def watch(self, thread_id: int) -> None:
-        """Charge this thread (``threading.get_native_id``) to ``wire``, until :meth:`forget`.
+    def watch(self, thread_id: int, kind: str = "wire") -> None:
+        """Charge this thread (``threading.get_native_id``) to that kind, until :meth:`forget`.
 
         Before the reading that counts: a core charges when a softirq or another thread comes or goes, so
-        what a running thread did since then, `other` until now, becomes the wire's as well.
+        what a running thread did since then, `other` until now, becomes that kind's as well.
         BpfError where OBSERVE_THREADS (observe.h) are watched already.
         """
-        self._module.map("observe_watched").put(thread_id, struct.pack("=I", 1))
+        self._module.map("observe_watched").put(thread_id, struct.pack("=I", KINDS.index(kind)))
 
     def forget(self, thread_id: int) -> None:
         """Charge it to `other` again; its number may be another thread's some day."""

@@ -21,10 +21,12 @@ _FAMILIES = {
 _KINDS = {
     "softirq": ("softirq", "#332288"),
     "cpumap": ("cpumap thread", "#44aa99"),
+    "reader": ("reader", "#ddcc77"),
     "other": ("other", "#cc6677"),
     "wire": ("the wire", "#c4c9cf"),
 }
 """What a core does, in the order of the stack; the rest is idle."""
+_READER = "reader"
 _INK, _FAINT, _GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
 _SHADES: dict[Family, tuple[str, ...]] = {
     "native": ("#8c8c8c", "#b5b5b5", "#5f6b76"),
@@ -271,12 +273,15 @@ def _draw_cores(axis: Any, table: Sequence[Row]) -> None:
     axis.set_xlim(0, 100)
     axis.set_xlabel("% of each core's time, mean of the rounds", loc="left")
     axis.set_title("How each core spent its time", pad=24)
-    _legend(axis, [*((label, {"color": colour}) for label, colour in _KINDS.values()), ("idle", _IDLE)])
+    reads = any(shares.get(_READER) for row in table for shares in row.cores.values())
+    looks = [look for kind, look in _KINDS.items() if kind != _READER or reads]
+    _legend(axis, [*((label, {"color": colour}) for label, colour in looks), ("idle", _IDLE)])
 
 
 def by_kind(shares: Mapping[str, float]) -> dict[str, float]:
-    """A core's shares by the kinds that are drawn, in their order; idle is left out."""
-    known = {kind: shares.get(kind, 0.0) for kind in _KINDS}
+    """A core's shares by the kinds that are drawn, in their order; without idle, and without a reader's where
+    there is none."""
+    known = {kind: shares.get(kind, 0.0) for kind in _KINDS if kind != _READER or shares.get(kind)}
     known["other"] += sum(share for kind, share in shares.items() if kind not in (*_KINDS, "idle"))
     return known
 

@@ -79,22 +79,25 @@ def measured(
     """One run of a variant that is in effect; raises as :func:`run`."""
     wire, sink, lost = effect.case.wire, effect.case.sink, effect.case.losses
     mark = wire.traffic.run % 0xFFFFFFFF + 1
-    wire.begin(mark)
+    wire.begin(mark, effect.cores_of_flows)
     sink.begin(mark)
     seen, wired, counted = effect.seen(), wire.counts(), lost.read()
+    readers = [reader.thread for reader in sink.readers]
     with wire.running() as threads:
         for thread in threads:
             bed.observer.watch(thread)
+        for thread in readers:
+            bed.observer.watch(thread, "reader")
         time.sleep(warm_up)
         first, before, begun = bed.observer.read(), (wire.sent, sink.delivered), time.monotonic()
         time.sleep(seconds)
         wait_for(lambda: sink.delivered - before[1] >= _FEWEST or wire.error, f"{_FEWEST} packets to arrive")
         after, ended = (wire.sent, sink.delivered), time.monotonic()
         last = bed.observer.read()
-        for thread in threads:
+        for thread in (*threads, *readers):
             bed.observer.forget(thread)
     offered = wire.sent - wired["sent"]
-    invalid = [*_unsettled(effect, seen, wired, offered), *bed.unwanted(variant)]
+    invalid = [*_unsettled(effect, seen, wired, offered), *_unread(effect, counted), *bed.unwanted(variant)]
     span, used = ended - begun, cost(first, last)
     drops = _drops(effect, wired, losses.by_stage(counted, lost.read()))
     share = used.wire_share
@@ -105,7 +108,7 @@ def measured(
         seconds=span,
         offered=offered,
         delivered=sink.delivered,
-        bytes=sink.counts()["bytes"],
+        bytes=sink.bytes,
         rate=(after[1] - before[1]) / span,
         offered_rate=(after[0] - before[0]) / span,
         drops=drops,
@@ -114,7 +117,8 @@ def measured(
             "extent_p99": float(order.extent_p99),
             "duplicates": float(order.duplicates),
             "sampled": float(order.received),
-            "unlogged": float(sink.counts()["unlogged"]),
+            "unlogged": float(sink.unlogged),
+            **({"reordered_at_socket": sink.order_at_sockets().ratio} if sink.reads else {}),
         },
         latency=_latency(effect),
         cores={str(core): kinds for core, kinds in used.cores.items()},
@@ -151,7 +155,7 @@ def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -
         if datapath is None:
             return offered if not losses.waiting() else -1
         ours = sum(sum(names.values()) for names in datapath.totals().drops.values())
-        return sink.delivered + ours + wire.counts()["drop_ring"] - wired["drop_ring"]
+        return sink.arrived + ours + wire.counts()["drop_ring"] - wired["drop_ring"]
 
     try:
         wait_for(lambda: at_the_nic() == offered, "the NIC", _SETTLE_S)
@@ -165,6 +169,21 @@ def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -
         totals = datapath.totals()
         if totals.passed > offered // 100:
             yield f"{totals.passed} of {offered} packets took the stock path"
+
+
+def _unread(effect: Effect, before: Mapping[str, int]) -> Iterator[str]:
+    """Where somebody reads, wait until what came has been read, or found no room; why it was not."""
+    sink, lost = effect.case.sink, effect.case.losses
+    if not sink.reads:
+        return
+
+    def full() -> int:
+        return losses.by_stage(before, lost.read()).get("udp", {}).get("socket_full", 0)
+
+    try:
+        wait_for(lambda: sink.delivered + full() == sink.arrived, "the reader", _SETTLE_S)
+    except OversprayError:
+        yield f"of {sink.arrived} packets {sink.delivered} were read, and {full()} found the socket full"
 
 
 def _drops(

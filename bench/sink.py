@@ -1,7 +1,8 @@
-"""Sink `count`: a UDP socket in each container whose filter counts every packet, and drops it there.
+"""The sinks: a UDP socket in each container, whose filter counts every packet.
 
-That is the kernel path's ceiling: all that an application would be woken for, and no application. Order and
-latency are those of samples: whole windows of neighbours, for what overtakes whom only neighbours tell.
+`count` drops it there. That is the kernel path's ceiling: all that an application would be woken for, and no
+application. With `read` an application takes it (`bench.reader`). Order and latency are those of samples:
+whole windows of neighbours, for what overtakes whom only neighbours tell.
 """
 
 import socket
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.frame import SINK_PORT
-from bench.histogram import BUCKETS
+from bench.frame import FIRST_PORT, SINK_PORT
+from bench.histogram import BUCKETS, count
 from bench.lab import Lab
+from bench.reader import Reader, Reads
 from prototype.order import Order, measure
 from steering import cores, netns
 from steering.bpf import Kind
@@ -43,10 +45,17 @@ SHARE = Window(1024, 65536)
 
 
 class Sink(Closing):
-    """The sinks of one lab, as one. A context manager."""
+    """The sinks of one lab, as one. A context manager.
 
-    def __init__(self, lab: Lab, window: Window = EVERY) -> None:
-        self._window, self._run = window, 0
+    ``reads``: how each is read; None: none is. ``connected``: they receive from the wire's first flow alone,
+    as RFS wants it to know that flow's reader.
+    """
+
+    def __init__(
+        self, lab: Lab, window: Window = EVERY, reads: Reads | None = None, connected: bool = False
+    ) -> None:
+        self._window, self.reads = window, reads
+        self.readers: list[Reader] = []
         with ExitStack() as stack:
             self._module = stack.enter_context(Module("sink.bpf.c", defines={"CORES": cores.possible()}))
             program = self._module.load("sink", Kind.SOCKET_FILTER)
@@ -59,6 +68,10 @@ class Sink(Closing):
                 # The filter before bind: a packet in between would be queued and not counted.
                 one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, struct.pack("=i", program))
                 one.bind((address, SINK_PORT))
+                if connected:
+                    one.connect((lab.plan.sender, FIRST_PORT))
+                if reads:
+                    self.readers.append(stack.enter_context(Reader(one, reads, self._is_sampled)))
             self._open = stack.pop_all()
 
     def begin(self, run: int) -> None:
@@ -66,8 +79,10 @@ class Sink(Closing):
         for name in ("sink_counters", "sink_latency", "sink_logged"):
             table = self._module.map(name)
             table.put(0, bytes(table.size * cores.possible()))
-        values = (run, self._window.period - 1, self._window.length)
-        self._module.map("sink_settings").put(0, struct.pack("=3I", *values))
+        for reader in self.readers:
+            reader.forget()
+        values = (run, self._window.period - 1, self._window.length, self.reads is not None)
+        self._module.map("sink_settings").put(0, struct.pack("=4I", *values))
 
     def counts(self) -> dict[str, int]:
         """All of enum sink_counter by name, summed over the cores."""
@@ -75,9 +90,30 @@ class Sink(Closing):
         return {name: int(values.sum()) for name, values in counted.items()}
 
     @property
-    def delivered(self) -> int:
-        """Packets of this run that arrived."""
+    def arrived(self) -> int:
+        """Packets of this run that came to the sockets; not all of them may have had room there."""
         return self.counts()["delivered"]
+
+    @property
+    def delivered(self) -> int:
+        """Packets of this run that came to their end: read, where somebody reads."""
+        for reader in self.readers:
+            if reader.error:
+                raise reader.error
+        return sum(reader.read for reader in self.readers) if self.reads else self.arrived
+
+    @property
+    def bytes(self) -> int:
+        """UDP payload of them; all have the same length."""
+        counts = self.counts()
+        return counts["bytes"] * self.delivered // max(1, counts["delivered"])
+
+    @property
+    def unlogged(self) -> int:
+        """Samples for which a log had no room."""
+        if self.reads:
+            return sum(reader.unlogged for reader in self.readers)
+        return self.counts()["unlogged"]
 
     def by_core(self) -> dict[int, int]:
         """Packets that arrived on each core; cores without any are left out."""
@@ -85,7 +121,10 @@ class Sink(Closing):
         return {core: int(count) for core, count in enumerate(counted) if count}
 
     def latency(self) -> NDArray[np.uint64]:
-        """Histogram (`bench.histogram`) of the samples' ns from the intended send time to the sink."""
+        """Histogram (`bench.histogram`) of the samples' ns from the intended send time to the sink, or until
+        they were read."""
+        if self.reads:
+            return sum((count(reader.latencies()) for reader in self.readers), count([]))
         rows = self._module.map("sink_latency").get(np.dtype([("count", "<u4", (BUCKETS,))]))["count"]
         total: NDArray[np.uint64] = rows.sum(axis=0).astype(np.uint64)
         return total
@@ -98,8 +137,20 @@ class Sink(Closing):
         return merged[np.argsort(merged["time"], kind="stable")]
 
     def order(self) -> Order:
-        """Order and duplicates over all sampled windows of all flows, each a stretch of its own."""
-        found = self.arrivals()
+        """Order and duplicates over all sampled windows of all flows, as they were read, or came."""
+        if self.reads:
+            return sum((self._order_of(reader.arrivals()) for reader in self.readers), measure([]))
+        return self.order_at_sockets()
+
+    def order_at_sockets(self) -> Order:
+        """The same as the sockets' filters saw it, on several cores at once."""
+        return self._order_of(self.arrivals())
+
+    def _is_sampled(self, sequence: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        return (sequence & (self._window.period - 1)) < self._window.length
+
+    def _order_of(self, found: NDArray[np.void]) -> Order:
+        """Each window is a stretch of its own."""
         number = found["sequence"] // self._window.period if self._window.period > 1 else 0
         stretch = found["flow"].astype(np.int64) << 32 | number
         by_stretch = np.argsort(stretch, kind="stable")

@@ -77,8 +77,8 @@ class Variant:
         """What the doctor must find for it, beside what the wire needs."""
         rows = [_ROWS[spec.name] for spec in self.coalescing if spec.name in _ROWS]
         if self.is_stock:
-            kind = self.steering.name.partition("-")[0]
-            return (*((kind.upper(),) if kind != "none" else ()), *rows)
+            kind = self.steering.name.partition("-")[0].upper()
+            return (*((kind,) if kind in ("RPS", "RFS") else ()), *rows)
         delivered = () if self.steering.args.get("deliver") == plan.Delivery.VETH else ("tc links",)
         return ("cpumap programs", *delivered, *rows)
 

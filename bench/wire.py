@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.frame import FIRST_PORT, OUTER_PORT, Frame, build
 from bench.lab import Lab
@@ -85,8 +86,11 @@ class Wire(Closing):
 
     def counts(self) -> dict[str, int]:
         """All of enum wire_counter by name, summed over the cores."""
-        counted = self._module.counts("wire_counters", "wire_counter")
-        return {name: int(values.sum()) for name, values in counted.items()}
+        return {name: int(values.sum()) for name, values in self.counts_by_core().items()}
+
+    def counts_by_core(self) -> dict[str, NDArray[np.uint64]]:
+        """The same, each of shape (possible cores,)."""
+        return self._module.counts("wire_counters", "wire_counter")
 
     @property
     def sent(self) -> int:

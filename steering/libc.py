@@ -24,6 +24,11 @@ def unshare(kind: int) -> None:
     _checked(int(_libc.unshare(kind)))
 
 
+def recvmmsg(socket: int, messages: int, count: int, flags: int) -> int:
+    """How many datagrams it put into the ``struct mmsghdr`` at that address: recvmmsg(2), no time limit."""
+    return _checked(int(_libc.recvmmsg(socket, ctypes.c_void_p(messages), count, flags, None)))
+
+
 def _checked(result: int) -> int:
     if result < 0:
         number = ctypes.get_errno()

@@ -70,15 +70,28 @@ class Stock:
     """What is on at the NIC."""
 
 
+def _behind(device: str) -> dict[str, Knob]:
+    """A mask for each device behind that one makes it hand packets on once more."""
+    names = PATH[PATH.index(device) + 1 :]
+    return {name: _mask(f"who gets packets from the {name}; nobody is asked, if left out") for name in names}
+
+
 def _steering(first: str, summary: str, follows: bool = False) -> Stock:
-    """RPS that begins there; a mask for each device behind it makes it hand them on once more."""
-    behind = PATH[PATH.index(first) + 1 :]
-    more = {name: _mask(f"who gets packets from the {name}; nobody is asked, if left out") for name in behind}
-    return Stock(summary, {"mask": _MASK, **more, "netfilter": _NETFILTER}, first, follows)
+    """RPS that begins there."""
+    return Stock(summary, {"mask": _MASK, **_behind(first), "netfilter": _NETFILTER}, first, follows)
 
 
 STEERING: dict[str, Stock] = {
     "none": Stock("no RPS: the NIC's core does everything", {"netfilter": _NETFILTER}),
+    "rss": Stock(
+        "RSS: a hash of the outermost headers picks one of the NIC's queues, each with a core of its own",
+        {
+            "mask": _mask("cores that have a queue; all that may be used, if left out"),
+            "ports": Knob(1, 0, 1, "(no, yes)", "whether ports are hashed, too, or addresses alone"),
+            **_behind("nic"),
+            "netfilter": _NETFILTER,
+        },
+    ),
     "rps": _steering("nic", "RPS at the NIC: it hands on a flow's packets, tunnel and all"),
     "rps-vxlan": _steering(
         "vxlan", "RPS at the tunnel: it hands on a flow's packets after the NIC's core has unpacked them"
@@ -124,6 +137,10 @@ class Wanted:
     """Attributes of the NIC that put off its interrupts; empty: they are 0."""
     threads: str = ""
     """Mask of the threads that poll the NIC; empty: none do."""
+    queues: tuple[int, ...] = ()
+    """Cores among which the NIC spreads flows by RSS; empty: it has one queue."""
+    ports: bool = False
+    """Whether RSS hashes ports."""
 
 
 def check(
@@ -138,13 +155,17 @@ def check(
         BadInput: unknown name, knob, value or core, or something for a device that there is not.
     """
     masks: dict[str, str] = {}
-    netfilter = follows = False
+    netfilter = follows = ports = False
+    queues: tuple[int, ...] = ()
     if steering is not None:
         stock, values = _known("stock steering", STEERING, steering)
         netfilter, follows = bool(values["netfilter"]), stock.follows
         if stock.first:
             masks[stock.first] = f"{values['mask'] or _all_but(nic_core):x}"
         masks |= {name: f"{values[name]:x}" for name in PATH if values.get(name)}
+        if steering.name == "rss":
+            ports = bool(values["ports"])
+            queues = tuple(cores.from_mask(f"{values['mask']:x}") if values["mask"] else cores.usable())
         if masks.keys() - {*path} or (netfilter and PATH[-1] not in path):  # a bridge is for veths
             raise BadInput(f"'{steering}' is for devices that this case does not have")
     known = [(spec.name, *_known("coalescing", COALESCING, spec)) for spec in coalescing]
@@ -161,6 +182,8 @@ def check(
         follows,
         {_FLUSH: f"{defer['usecs'] * 1000}", _DEFER: f"{defer['irqs']}"} if defer else {},
         f"{threads['mask'] or _all_but(nic_core):x}" if threads else "",
+        queues,
+        ports,
     )
 
 

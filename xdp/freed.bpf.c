@@ -47,29 +47,21 @@ static ALWAYS_INLINE __u64 segments(__u64 skb)
 	return count ? count : 1;
 }
 
-static ALWAYS_INLINE void add(enum freed_counter which, __u64 number)
-{
-	__u32 zero = 0;
-	struct freed_counters *counters = freed_counters.lookup(&zero);
-
-	if (counters)
-		counters->count[which] += number;
-}
-
 /* (skb, where it was freed, reason, …). The kernel does not run it for an event that interrupts it. */
 int on_kfree_skb(struct bpf_raw_tracepoint_args *ctx)
 {
+	__u32 zero = 0;
 	__u64 skb = ctx->args[0], number, *packets;
+	struct freed_counters *counters = freed_counters.lookup(&zero);
 	struct freed freed = {.place = ctx->args[1], .reason = (__u32)ctx->args[2]};
 
-	add(FREED_SEEN, 1);
 	if (!is_watched(skb))
 		return 0;
 	number = segments(skb);
 	packets = freed_packets.lookup(&freed);
 	if (packets)
 		__sync_fetch_and_add(packets, number);
-	else if (freed_packets.update(&freed, &number))
-		add(FREED_UNNAMED, number);
+	else if (freed_packets.update(&freed, &number) && counters)
+		counters->count[FREED_UNNAMED] += number;
 	return 0;
 }

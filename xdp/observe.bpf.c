@@ -17,14 +17,19 @@ struct observe_counters {
 BPF_PERCPU_ARRAY(observe_times, struct observed, 1);
 BPF_PERCPU_ARRAY(observe_settled, struct observed, 1);
 BPF_PERCPU_ARRAY(observe_counters, struct observe_counters, 1);
-BPF_HASH(observe_watched, __u32, __u32, OBSERVE_THREADS); /* a thread, as its own pid namespace counts */
+/* A thread, as its own pid namespace counts, and what its time is: a kind. */
+BPF_HASH(observe_watched, __u32, __u32, OBSERVE_THREADS);
 
-static ALWAYS_INLINE bool is_watched(void)
+/* The current thread's kind; KINDS where it is not watched. */
+static ALWAYS_INLINE enum observe_kind watched(void)
 {
 	struct bpf_pidns_info who = {};
+	__u32 *kind;
 
-	return !bpf_get_ns_current_pid_tgid(PID_DEVICE, PID_INODE, &who, sizeof(who)) &&
-	       observe_watched.lookup(&who.pid);
+	if (bpf_get_ns_current_pid_tgid(PID_DEVICE, PID_INODE, &who, sizeof(who)))
+		return KINDS;
+	kind = observe_watched.lookup(&who.pid);
+	return kind && *kind < KINDS ? *kind : KINDS;
 }
 
 /* Whether the current thread's name begins so. */
@@ -58,12 +63,15 @@ static ALWAYS_INLINE bool is_napi(void)
 /* Whose this moment is. */
 static ALWAYS_INLINE enum observe_kind running(const struct observed *core)
 {
+	enum observe_kind kind;
+
 	if (core->softirq)
 		return KIND_SOFTIRQ;
 	if (!bpf_get_current_pid_tgid())
 		return KIND_IDLE;
-	if (is_watched())
-		return KIND_WIRE;
+	kind = watched();
+	if (kind < KINDS)
+		return kind;
 	if (is_napi())
 		return KIND_SOFTIRQ;
 	return is_cpumap() ? KIND_CPUMAP : KIND_OTHER;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sink `count`: a socket filter that counts a datagram where an application would get it, and drops it.
+ * The sinks: a socket filter that counts a datagram where an application would get it, and drops it, or lets
+ * the application have it.
  * Samples, whole windows of the sequence, are also timed and logged with their place in the order of
  * arrival: a log for each core, so that cores that deliver at once do not wait for each other.
  */
@@ -64,5 +65,5 @@ int sink(struct __sk_buff *skb)
 	counters->count[SINK_BYTES] += skb->len - sizeof(struct udphdr);
 	if ((stamp.sequence & setting->sample_mask) < setting->sample_below)
 		sample(&stamp, counters);
-	return 0;
+	return setting->accept ? skb->len : 0; /* so many bytes of it are kept */
 }

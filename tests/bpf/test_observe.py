@@ -168,7 +168,8 @@ def test_interrupts_from_other_cores_are_counted(observer: Observer) -> None:
 def test_the_observers_programs_are_timed(observer: Observer) -> None:
     assert {"softirq_entry", "sched_switch", "ipi"} <= set(observer.programs)
     with bpf.Statistics():
-        before, begun = observer.read(), bpf.runs(observer.programs["sched_switch"])
+        begun = bpf.runs(observer.programs["sched_switch"])
+        before = observer.read()
         wait_for(lambda: cost(before, observer.read()).events["switches"] >= 20, "20 context switches")
         ran = bpf.runs(observer.programs["sched_switch"]) - begun
     assert ran.count >= 20

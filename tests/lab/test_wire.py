@@ -105,6 +105,21 @@ def test_a_program_behind_a_link_is_replaced_between_two_frames(lab: Lab) -> Non
         assert (first.frames, second.frames) == (300, 300)
 
 
+def test_each_core_sends_and_receives_the_flows_that_are_its_own(lab: Lab) -> None:
+    """What RSS is made of: a thread for each core, counted where it sends and where the NIC has it."""
+    used = cores.usable()[:2]
+    with dropping(lab) as nic, Wire(lab, Traffic(flows=3, batch=64)) as wire:
+        wire.begin(1, used)
+        assert [lane.core for lane in wire.lanes] == used
+        with wire.running() as threads:
+            assert len(set(threads)) == len(used)
+            wait_for(lambda: all(nic.by_core()[core] >= 1000 for core in used), "frames on each core")
+        rows = wire.counts_by_core()
+        sent = {core: int(rows["sent"][core] - rows["drop_ring"][core]) for core in used}
+        wait_for(lambda: nic.frames == sum(sent.values()), "every frame")
+        assert {core: int(count) for core, count in enumerate(nic.by_core()) if count} == sent
+
+
 def test_a_core_that_may_not_be_used_is_refused(lab: Lab) -> None:
     with pytest.raises(BadInput, match="core 4096 is not to be used here"):
         Wire(lab, core=4096)

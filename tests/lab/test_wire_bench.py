@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from commands import ROOT, command, overspray
 
+from bench.traffic import Traffic
 from steering import cores, netns
 
 
@@ -21,7 +22,7 @@ def test_its_report_adds_up() -> None:
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["traffic"] == {"payload": 18, "flows": 1, "batch": 128, "run": 1, "rate": None}
+    assert report["traffic"] == Traffic().as_dict()
     assert report["host"]["allowed"] == cores.usable()
     assert len(report["rounds"]) == 3
     for each in report["rounds"]:

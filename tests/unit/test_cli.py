@@ -76,6 +76,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("ab docker/none native/none --ip 5", "IP version 5: choose 4 or 6"),
         ("ab docker/none native/none --outer-ip six", "--outer-ip"),
         ("ab docker/none native/none --ip 6 --mtu 1279", "choose from 1280"),
+        ("ab docker/none native/none --outer-ip 6 --mtu 1179", "choose from 1180"),
         ("wire bench --payload 17", "18 to 3350"),
         ("wire bench --payload 3351", "18 to 3350"),
         ("wire bench --payload much", "--payload"),

@@ -51,7 +51,14 @@ class Beds:
 
     @contextmanager
     def bed(self, variants: list[Variant], traffic: Traffic, **others: Any) -> Iterator[None]:
-        assert others == {"containers": 1, "mtu": 1500, "ip": 4, "outer_ip": 4, "nic_core": None}
+        assert others == {
+            "containers": 1,
+            "mtu": 1500,
+            "ip": 4,
+            "outer_ip": 4,
+            "sink": "count",
+            "nic_core": None,
+        }
         self.made.append(traffic)
         yield
 

@@ -22,8 +22,8 @@ def test_shares_are_of_each_cores_own_time() -> None:
     """The cores' readings are some µs apart."""
     found = cost(BEFORE, AFTER)
     assert found.cores == {
-        0: {"idle": 0, "softirq": 0.25, "wire": 0.75, "cpumap": 0, "other": 0},
-        3: {"idle": 0.25, "softirq": 0, "wire": 0.25, "cpumap": 0, "other": 0.5},
+        0: {"idle": 0, "softirq": 0.25, "wire": 0.75, "cpumap": 0, "reader": 0, "other": 0},
+        3: {"idle": 0.25, "softirq": 0, "wire": 0.25, "cpumap": 0, "reader": 0, "other": 0.5},
     }
     assert all(sum(shares.values()) == pytest.approx(1) for shares in found.cores.values())
     assert found.seconds == pytest.approx(3e-6)
@@ -42,7 +42,7 @@ def test_nothing_for_no_packets_and_no_wire_without_cores() -> None:
 
 
 def test_kinds_and_counters_have_names_and_words() -> None:
-    assert KINDS == ["idle", "softirq", "wire", "cpumap", "other"]
+    assert KINDS == ["idle", "softirq", "wire", "cpumap", "reader", "other"]
     names = ["softirqs", "polls", "polled", "bulks", "bulked", "sleeps", "switches", "ipis"]
     assert counter_names("observe_counter") == names
     assert all(counter_words("observe_counter").values())

@@ -55,7 +55,14 @@ def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
     assert found.points == [filled({})]
     assert found.label(found.points[0]) == ""
     assert traffic_of(found.points[0]) == Traffic()
-    assert bed_of(found.points[0]) == {"containers": 1, "mtu": 1500, "ip": 4, "outer_ip": 4, "nic_core": None}
+    assert bed_of(found.points[0]) == {
+        "containers": 1,
+        "mtu": 1500,
+        "ip": 4,
+        "outer_ip": 4,
+        "sink": "count",
+        "nic_core": None,
+    }
 
 
 def test_what_was_saved_is_the_same_experiment(tmp_path: Path) -> None:
@@ -71,7 +78,7 @@ def test_a_point_is_what_traffic_and_bed_are_told(tmp_path: Path) -> None:
 
 
 def test_every_field_of_traffic_is_an_axis() -> None:
-    assert {*vars(Traffic())} - {"run"} == {*AXES} - {"containers", "mtu", "ip", "outer_ip", "core"}
+    assert {*vars(Traffic())} - {"run"} == {*AXES} - {"containers", "mtu", "ip", "outer_ip", "sink", "core"}
 
 
 BAD = """

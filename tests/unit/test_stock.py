@@ -104,7 +104,9 @@ def test_threads_poll_the_nic_beside_its_core() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rss", "unknown stock steering 'rss': choose from none, rfs, rfs-veth, rfs-vxlan, rps"),
+        ("spread", "unknown stock steering 'spread': choose from none, rfs, rfs-veth, rfs-vxlan, rps"),
+        ("rss:ports=2", "ports=2 is out of range: choose from 0 to 1"),
+        ("rss:mask=2", "core 1 is not to be used here: choose from 0,2-3,40"),
         ("rps:mask=2", "core 1 is not to be used here: choose from 0,2-3,40"),
         ("rps:mask=0", "mask=0: write cores as a hexadecimal mask"),
         ("rps:mask=all", "mask=all: write cores as a hexadecimal mask"),
@@ -159,3 +161,11 @@ def test_help_and_docs_list_each() -> None:
 def test_each_says_what_it_is() -> None:
     for stock in (*STEERING.values(), *COALESCING.values()):
         assert stock.summary and all(knob.help for knob in stock.knobs.values())
+
+
+def test_rss_has_a_queue_for_each_core_that_may_be_used_or_is_named() -> None:
+    found = check(Spec("rss"), [], 0)
+    assert (found.queues, found.ports, dict(found.masks)) == ((0, 2, 3, 40), True, {})
+    named = check(Spec.parse("rss:mask=9,ports=0,vxlan=4"), [], 0)
+    assert (named.queues, named.ports, dict(named.masks)) == ((0, 3), False, {"vxlan": "4"})
+    assert check(Spec("rps"), [], 0).queues == ()

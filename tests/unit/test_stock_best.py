@@ -176,7 +176,7 @@ def test_an_invalid_one_never_wins(machine: Machine) -> None:
 
 
 def test_only_stock_is_swept(machine: Machine) -> None:
-    with pytest.raises(BadInput, match="'flannel/local' is not stock Linux: choose from none, rps"):
+    with pytest.raises(BadInput, match="'flannel/local' is not stock Linux: choose from none, rss, rps"):
         swept([Variant.parse("flannel/local")])
 
 

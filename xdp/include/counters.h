@@ -78,8 +78,7 @@ enum observe_counter {
 };
 
 enum freed_counter {
-	FREED_SEEN,    /* packets that the kernel dropped on the whole machine */
-	FREED_UNNAMED, /* of the watched ones those for whose place and reason there was no room */
+	FREED_UNNAMED, /* packets for whose place and reason there was no room */
 	FREED_COUNTERS
 };
 

@@ -31,7 +31,7 @@ struct ip {
 	};
 	bool is6;
 	__u8 protocol;
-	__u32 length; /* of what is behind the header, as that says; 16 bits where it can be */
+	__u32 length; /* of what is behind the header, as that says; a total below the header makes it huge */
 };
 
 static ALWAYS_INLINE bool is_ip(__be16 protocol)

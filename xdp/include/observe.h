@@ -14,8 +14,9 @@
 enum observe_kind {
 	KIND_IDLE,    /* nobody's */
 	KIND_SOFTIRQ, /* softirqs of all vectors, in whichever thread they run; threads that poll a device */
-	KIND_WIRE,    /* the watched threads: what stands for the other machine */
+	KIND_WIRE,    /* watched threads: what stands for the other machine */
 	KIND_CPUMAP,  /* the kernel's cpumap threads, known by their name */
+	KIND_READER,  /* watched threads: the application that reads */
 	KIND_OTHER,   /* all other threads */
 	KINDS
 };
