@@ -106,7 +106,7 @@ def sweep(
     traffic: Traffic,
     timing: Timing,
     core: int | None,
-    lab: Mapping[str, int],
+    lab: Mapping[str, Any],
     saving: Saving,
     note: Note,
     say: Say,
