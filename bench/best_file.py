@@ -76,7 +76,7 @@ def resolved(
 
     Raises BadInput where there is no sweep, or the newest is none that can be read.
     """
-    return [_resolved(each, sent, core, say) if _is_named(each) else each for each in variants]
+    return [_resolved(each, sent, core, say) if each.is_stand_in else each for each in variants]
 
 
 def add_origins(report: dict[str, Any], variants: Sequence[Variant]) -> None:
@@ -84,10 +84,6 @@ def add_origins(report: dict[str, Any], variants: Sequence[Variant]) -> None:
     origins = {side: each.origin for side, each in zip("ab", variants, strict=True) if each.origin}
     report["named"] = {side: {"text": one.text, "file": one.file} for side, one in origins.items()}
     report["warnings"] += [warning for one in origins.values() for warning in one.warnings]
-
-
-def _is_named(variant: Variant) -> bool:
-    return variant.steering.name == STOCK_BEST
 
 
 def _resolved(

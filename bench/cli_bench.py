@@ -49,6 +49,7 @@ def bench(
     left = conduct.missing(experiment, directory)
     runs, seconds = conduct.runs_of(experiment, left), conduct.needed(experiment, left)
     if dry_run:
+        conduct.stand_ins(experiment, lambda text: typer.echo(text, err=True))
         found = {
             **{"title": experiment.title, "variants": experiment.variants, "points": experiment.points},
             **{

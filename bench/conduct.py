@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.axes import Point, bed_of, filled, traffic_of
 from bench.bed import Bed
+from bench.best_file import key, resolved
 from bench.experiment import Experiment
 from bench.fingerprint import fingerprint, unlike
 from bench.progress import Note, noted
@@ -63,7 +64,7 @@ def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> 
     ``command`` is what to type for the same again. Raises as `Bed`, and BadInput where the directory holds
     something else, is of another host, or finished.
     """
-    variants = [Variant.parse(text) for text in experiment.variants]
+    variants_at = stand_ins(experiment, say)
     results: Results | None = None
     last: int | None = None
     with noted() as note, ExitStack() as session:
@@ -74,6 +75,7 @@ def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> 
                 _pause(experiment.pause, note)
             last = stretch.batch
             note("making the labs")
+            variants = variants_at[stretch.number]
             with Bed(variants, traffic_of(stretch.point), **bed_of(stretch.point)) as bed:
                 if results is None:  # now: what can't be made leaves no directory that is in the way
                     results = session.enter_context(_session(experiment, directory, command))
@@ -81,8 +83,22 @@ def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> 
                 tell = _Rounds(experiment, stretch, done, say)
                 for place, sample in runs(bed, variants, timing, note, done):
                     about = {"batch": stretch.batch, "point": stretch.point, "session": results.session}
-                    results.add({**sample.as_dict(), **about})
+                    named = {"variant": experiment.variants[place], "stands_for": sample.variant}
+                    results.add({**sample.as_dict(), **about, **(named if variants[place].origin else {})})
                     tell.ended(place, sample)
+
+
+def stand_ins(experiment: Experiment, say: Say) -> list[list[Variant]]:
+    """The variants at each point: what ``stock-best`` stands for is a matter of what is sent. Raises as
+    `bench.best_file.resolved`.
+    """
+    asked = [Variant.parse(text) for text in experiment.variants]
+    found = []
+    for point in experiment.points:
+        bed = bed_of(point)
+        sent = key(traffic_of(point), bed["ip"], bed["outer_ip"])
+        found.append(resolved(asked, sent, bed["nic_core"], say))
+    return found
 
 
 def missing(experiment: Experiment, directory: Path) -> list[tuple[Stretch, Done]]:

@@ -84,12 +84,17 @@ def _wrong(text: str, data: Mapping[str, Any]) -> Iterator[str]:
     from bench.variant import Variant
     from steering import cores
 
+    def check(core: int) -> None:
+        variant = Variant.parse(text)
+        if not variant.is_stand_in:  # what that is, is known at each point alone
+            variant.check(core)
+
     traffic = data.get("traffic")
     asked = listed(traffic.get("core", "first")) if isinstance(traffic, dict) else ["first"]
     usable = cores.usable()
     # One that is not usable is a mistake of its own.
     for core in [each for each in asked if each in usable] or usable[:1]:
-        if line := _refusal(lambda core: Variant.parse(text).check(core), core):
+        if line := _refusal(check, core):
             yield f"variant '{text}': {line}"
 
 

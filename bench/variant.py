@@ -58,6 +58,11 @@ class Variant:
         return cls(case, Spec.parse(steering), specs)
 
     @property
+    def is_stand_in(self) -> bool:
+        """Whether it stands for what a saved sweep found (`bench.best_file.resolved`)."""
+        return self.steering.name == STOCK_BEST
+
+    @property
     def is_stock(self) -> bool:
         """Whether Linux itself steers."""
         return self.steering.name in stock.STEERING
@@ -79,7 +84,7 @@ class Variant:
 
     def check(self, nic_core: int) -> None:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""
-        if self.steering.name == STOCK_BEST:
+        if self.is_stand_in:
             raise BadInput(f"'{self}' is not looked up here: name the variant that it stands for")
         stock.check(self.stock_steering, self.coalescing, nic_core, PATHS[self.case])
         if self.is_stock:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 
 from bench import conduct as module
 from bench import rounds
+from bench.cli import run as command
 from bench.conduct import conduct, missing, needed, runs_of
 from bench.experiment import Experiment
 from bench.results import load, read
 from bench.run import Sample
 from bench.traffic import Traffic
-from bench.variant import Variant
+from bench.variant import Origin, Variant
 from steering.errors import BadInput, OversprayError
 
 A, B = "flannel/none", "flannel/local"
@@ -230,3 +232,41 @@ def test_between_batches_it_pauses(beds: Beds, tmp_path: Path, monkeypatch: pyte
         needed(asked, missing(asked, tmp_path / "x")) - needed(experiment(), missing(asked, tmp_path / "x"))
         == 100
     )
+
+
+def test_what_stands_for_stock_best_is_a_matter_of_the_point(
+    beds: Beds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results keep both names, and go on under the one that was asked for."""
+    asked = experiment(variants=("flannel/stock-best", B), baseline=B, batches=1, pairs=())
+    best = {18: "flannel/rps", 64: "flannel/none+gro"}
+
+    def resolved(variants: list[Variant], sent: dict[str, int], core: int | None, say: Any) -> list[Variant]:
+        assert (sent["flows"], sent["batch"], core) == (1, 128, None)
+        stands_for = Variant.parse(best[sent["payload"]])
+        return [replace(stands_for, origin=Origin("flannel/stock-best", "some.json")), variants[1]]
+
+    monkeypatch.setattr(module, "resolved", resolved)
+    beds.fail_after = 5
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "d", asked)
+    beds.fail_after = None
+    go(tmp_path / "d", asked)
+    samples = read(tmp_path / "d").samples
+    assert len(samples) == 2 * 3 * 2
+    for each in samples:
+        if each["variant"] == B:
+            assert "stands_for" not in each
+        else:
+            assert each["variant"] == "flannel/stock-best"
+            assert each["stands_for"] == best[each["point"]["payload"]]
+
+
+def test_without_a_sweep_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "t.toml"
+    file.write_text('variants = ["flannel/stock-best", "flannel/local"]')
+    assert command(["bench", str(file), "--dry-run"]) == 2
+    with pytest.raises(BadInput, match="type 'overspray stock-best --case flannel --payload 18 "):
+        go(tmp_path / "d", Experiment.of_file(file))
+    assert not (tmp_path / "d").exists()
