@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 setup:     ## system packages, and .venv with the project in it; done once, it costs nothing
 	@setup/install
 
-demo:      ## one container flow, stock against sprayed: a table and a picture, in under five minutes
+demo:      ## one container flow, stock against sprayed: a report in ten minutes (ARGS=--quick: in two)
 	@setup/install
 	@.venv/bin/overspray doctor
 	@.venv/bin/overspray demo $(ARGS)

@@ -59,7 +59,7 @@ def bench(
                 "seconds": round(seconds),
             },
         }
-        typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(_listed(experiment, runs, seconds)))
+        typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(listed(experiment, runs, seconds)))
         return
 
     from bench import cli_report
@@ -67,7 +67,7 @@ def bench(
 
     doctor.require("capabilities", "BPF")
     command = f"overspray bench {shlex.quote(str(file))} --out {shlex.quote(str(directory))}"
-    for line in (*_listed(experiment, runs, seconds), f"broken off, it goes on with: {command}"):
+    for line in (*listed(experiment, runs, seconds), f"broken off, it goes on with: {command}"):
         typer.echo(line, err=True)
     conduct.conduct(
         experiment, directory, f"overspray bench {file.name}", lambda text: typer.echo(text, err=True)
@@ -75,7 +75,7 @@ def bench(
     cli_report.make([directory], directory, as_json)
 
 
-def _listed(experiment: "Experiment", runs: int, seconds: float) -> Iterator[str]:
+def listed(experiment: "Experiment", runs: int, seconds: float) -> Iterator[str]:
     """What will be run, and how long that takes."""
     yield experiment.title
     points = experiment.points

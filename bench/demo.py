@@ -1,90 +1,64 @@
-"""The first experiment: what one container flow gets from stock Linux, and what it gets sprayed."""
+"""The first experiment: what one container flow gets from stock Linux, at its best, and what it gets sprayed.
+
+It is described as all others are, in ``experiments/single_flow.toml``. What ``stock-best`` stands for there,
+a sweep finds first, where this folder has none of this host.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-from bench import plots, table
-from bench.bed import Bed
-from bench.findings import Found, found, sentences
+from bench import stock_best
+from bench.axes import bed_of, traffic_of
+from bench.best_file import Saving, key, place, resolved
+from bench.experiment import Experiment
 from bench.progress import noted
-from bench.results import Loaded, Results, load
-from bench.rounds import Timing, rounds
+from bench.rounds import Timing
 from bench.traffic import Traffic
-from bench.variant import Variant
+from bench.variant import STOCK_BEST, Variant
+from steering.errors import BadInput
 
-BASELINE = "flannel/none"
-OURS = "backlog+gro-list"
-VARIANTS = (
-    "native/none",
-    BASELINE,
-    "flannel/rps-vxlan",
-    "flannel/none+gro-list",
-    "flannel/local",
-    "flannel/roundrobin",
-    "flannel/backlog",
-    f"flannel/{OURS}",
-    "docker/none+gro-list",
-    f"docker/{OURS}",
-)
-PAIRS = (
-    (f"flannel/{OURS}", BASELINE),
-    (f"flannel/{OURS}", "flannel/none+gro-list"),
-    (f"flannel/{OURS}", "native/none"),
-    (f"docker/{OURS}", "docker/none+gro-list"),
-)
-"""What the first sentences compare: ours, and with what."""
+FILE = Path(__file__).parent / "experiments/single_flow.toml"
+AMONG = ("none", "rps", "rps-vxlan", "rps-veth")
+"""Steering of the demo's own sweep: half a minute, where the whole takes five."""
+_GRO = ("", "+gro", "+gro-list")
+_SWEEP = Timing(rounds=6, seconds=0.25)
 
 Say = Callable[[str], None]
 
 
-def conduct(directory: Path, timing: Timing, traffic: Traffic, say: Say) -> Loaded:
-    """Measure all variants, keep every sample, and draw; returns what was kept. Raises as `Bed`."""
-    variants = [Variant.parse(text) for text in VARIANTS]
-    about = {"variants": VARIANTS, "baseline": BASELINE, "rounds": timing.rounds, "seconds": timing.seconds}
-    with (
-        Bed(variants, traffic) as bed,
-        noted() as note,
-    ):  # first: what can't be made leaves no directory that is in the way
-        results = Results(directory)
-        results.describe({**about, "seed": timing.seed, "traffic": traffic.as_dict()})
-        results.fingerprint("before")
-        for number, samples in enumerate(rounds(bed, variants, timing, note), 1):
-            for sample in samples:
-                results.add(sample.as_dict())
-            shown = ", ".join(f"{sample.rate / 1e6:.2f}" for sample in samples)
-            say(f"round {number}/{timing.rounds}: {shown} Mpps")
-    results.fingerprint("after")
-    kept = load(directory)
-    draw(kept, directory)
-    return kept
+def described(quick: bool = False) -> Experiment:
+    """The experiment; ``quick``: small packets alone, and fewer and shorter rounds."""
+    whole = Experiment.of_file(FILE)
+    if not quick:
+        return whole
+    return replace(whole, rounds=6, seconds=0.25, traffic={**whole.traffic, "payload": [18]}, plot=("rates",))
 
 
-def draw(kept: Loaded, directory: Path) -> None:
-    """Write the table and the picture of a saved run: ``table.md``, ``rates.png``, ``rates.svg``."""
-    table_rows = rows(kept)
-    traffic = kept.description["traffic"]
-    sent = plots.Sent(traffic["payload"], traffic["flows"])
-    plots.draw(table_rows, kept.description["baseline"], sent, directory / "rates")
-    text = [*(f"{line}\n" for line in findings(kept)), table.as_markdown(table_rows)]
-    (directory / "table.md").write_text("\n".join(text))
+def unswept(experiment: Experiment) -> list[tuple[str, Traffic]]:
+    """Cases and traffic of which ``stock-best`` is asked, and no sweep of this host is saved."""
+    cases = {variant.case for variant in map(Variant.parse, experiment.variants) if variant.is_stand_in}
+    found: dict[str, tuple[str, Traffic]] = {}
+    for case in sorted(cases):
+        for point in experiment.points:
+            traffic = traffic_of(point)
+            sent = Traffic(traffic.payload, traffic.flows, traffic.batch)
+            if not _is_known(case, sent, bed_of(point)["nic_core"]):
+                found.setdefault(f"{case} {sent}", (case, sent))
+    return list(found.values())
 
 
-def rows(kept: Loaded) -> list[table.Row]:
-    """A row for each variant of a saved run."""
-    return table.rows(kept.samples, kept.description["baseline"])
+def sweep(case: str, sent: Traffic, say: Say) -> None:
+    """Find the best of a few stock variants, and save it for all later comparisons; raises as `Bed`."""
+    tried = [Variant.parse(f"{case}/{steering}{gro}") for steering, gro in product(AMONG, _GRO)]
+    with Saving(place(case, key(sent, 4, 4))) as saving, noted() as note:
+        stock_best.sweep(stock_best.possible(tried, say), sent, _SWEEP, None, {}, saving, note, say)
 
 
-def findings(kept: Loaded) -> list[str]:
-    """What was found, in a sentence for each pair."""
-    return sentences(_found(kept))
-
-
-def comparisons(kept: Loaded) -> list[dict[str, Any]]:
-    """Each pair's ratio, verdict, and what weakens it, from a saved run."""
-    return [each.as_dict() for each in _found(kept)]
-
-
-def _found(kept: Loaded) -> list[Found]:
-    each = (found(kept.samples, pair, kept.description["seed"]) for pair in PAIRS)
-    return [one for one in each if one]
+def _is_known(case: str, sent: Traffic, core: int | None) -> bool:
+    try:
+        [found] = resolved([Variant.parse(f"{case}/{STOCK_BEST}")], key(sent, 4, 4), core, lambda _: None)
+    except BadInput:
+        return False
+    return found.origin is not None and not found.origin.warnings
