@@ -122,16 +122,18 @@ def returning(value: int) -> bytes:
 
 
 class Program(Descriptor):
-    """Raw instructions, 8 bytes each, loaded without a compiler."""
+    """Raw instructions, 8 bytes each, loaded without a compiler. ``quiet``: a refusal has no words, which a
+    large program may have too many of."""
 
-    def __init__(self, instructions: bytes, kind: Kind, name: str = "probe") -> None:
+    def __init__(self, instructions: bytes, kind: Kind, name: str = "probe", *, quiet: bool = False) -> None:
         code = ctypes.create_string_buffer(instructions, len(instructions))
         licence = ctypes.create_string_buffer(b"GPL")
-        log = ctypes.create_string_buffer(_LOG_SIZE)
+        log = ctypes.create_string_buffer(0 if quiet else _LOG_SIZE)
         attr = struct.pack(
             "=IIQQIIQII16sII",
             *(kind.type, len(instructions) // 8, _address(code), _address(licence)),
-            *(1, len(log), _address(log), 0, 0),
+            *((0, 0, 0) if quiet else (1, len(log), _address(log))),
+            *(0, 0),
             *(name.encode()[:15], 0, kind.attach_type),
         )
         try:
@@ -332,12 +334,32 @@ class Map:
         _bpf(command, attr, f"{what} element {shown} of {self.name}")
 
 
-class CpuMap(Descriptor):
+@dataclass(frozen=True)
+class MapShape:
+    """What a map is to be: ``enum bpf_map_type``, bytes of a key and of a value, elements, flags."""
+
+    name: str
+    type: int
+    key: int
+    value: int
+    entries: int
+    flags: int = 0
+
+
+class NewMap(Descriptor):
+    """A map of that shape, until it is closed, and nothing uses it any more."""
+
+    def __init__(self, shape: MapShape) -> None:
+        sizes = (shape.type, shape.key, shape.value, shape.entries, shape.flags)
+        attr = struct.pack("=7I16s", *sizes, 0, 0, shape.name.encode()[:15])
+        super().__init__(_open(_MAP_CREATE, attr, f"make map '{shape.name}'"))
+
+
+class CpuMap(NewMap):
     """A cpumap of its own, for trials: entry ``core`` is a thread on that core."""
 
     def __init__(self, entries: int) -> None:
-        attr = struct.pack("=4I", _MAP_CPUMAP, 4, 8, entries)
-        super().__init__(_open(_MAP_CREATE, attr, "make a cpumap"))
+        super().__init__(MapShape("cpumap", _MAP_CPUMAP, 4, 8, entries))
 
     def put(self, core: int, queue: int, program: int) -> None:
         """Start the thread: ``queue`` frames at the most wait for it; it runs a CPUMAP program."""

@@ -1,4 +1,4 @@
-"""Compiles a BPF source with bcc, loads its programs, and keeps programs and maps open.
+"""Compiles a BPF source with bcc, makes its maps, loads its programs, and keeps them open.
 
 bcc talks to a person on stderr; here its words become one line with file and line number.
 """
@@ -7,16 +7,19 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from steering import headers
-from steering.bpf import Kind, Map, last_words
+from steering import bpf, code, headers
+from steering.bpf import Kind, Map, NewMap, last_words
 from steering.closing import Closing
+from steering.code import Code
 from steering.errors import OversprayError
 from steering.layout import counter_names
 from xdp import INCLUDE, SOURCES
@@ -45,14 +48,22 @@ class Module(Closing):
     ) -> None:
         """Compile them as one text: later ones know the maps of earlier ones, and headers in ``include``.
 
+        What was compiled before, by anybody on this host, is not compiled again (`steering.code`).
         CompileError names file and line of the first error.
         """
         self.name = sources[0]
         text = "".join(_numbered(source, (SOURCES / source).read_text()) for source in sources)
         flags = [*WARNINGS, *(f"-I{folder}" for folder in (INCLUDE, *include))]
         flags += [f"-D{key}={value}" for key, value in (defines or {}).items()]
-        self._bcc = _compile(self.name, text, flags)
+        self._compile = partial(_compile, self.name, text, flags)
+        included = "".join(f'#include "{value}"\n' for value in _paths(defines or {}))
+        self._code = _compiled(self._compile, text + included, [INCLUDE, *include], flags)
         self._programs: dict[str, int] = {}
+        self._maps: dict[str, NewMap] = {}
+        with ExitStack() as stack:  # what was opened is closed if the rest fails
+            for shape in self._code.maps:
+                self._maps[shape.name] = stack.enter_context(NewMap(shape))
+            self._open = stack.pop_all()
 
     def load(self, function: str, kind: Kind) -> int:
         """Load one function as a program of that kind; returns its descriptor, which stays ours.
@@ -60,25 +71,22 @@ class Module(Closing):
         CompileError says at which line of our source the verifier stopped, and its last words.
         """
         if function not in self._programs:
-            with _compiling, _captured_stderr() as words:
-                try:
-                    attach_type = kind.attach_type or -1
-                    loaded = self._bcc.load_func(function.encode(), kind.type, None, attach_type)
-                except Exception as error:
-                    raise _refusal(function, words(), error) from None
-            self._programs[function] = loaded.fd
+            if function not in self._code.functions:
+                raise CompileError(f"load '{function}': {self.name} has no such function")
+            linked = self._code.linked(function, [each.fd for each in self._maps.values()])
+            try:
+                program = self._open.enter_context(bpf.Program(linked, kind, function, quiet=True))
+            except bpf.BpfError as error:
+                raise self._refused(function, kind, error) from None
+            self._programs[function] = program.fd
         return self._programs[function]
 
     def map(self, name: str) -> Map:
         """One of its maps; it lives as long as the module."""
-        from bcc.libbcc import lib  # bcc's own view of a map can't take values of any size
-
-        module, key = self._bcc.module, name.encode()
-        fd = int(lib.bpf_table_fd(module, key))
-        if fd < 0:
+        shape = next((each for each in self._code.maps if each.name == name), None)
+        if shape is None:
             raise KeyError(f"{self.name} has no map '{name}'")
-        per_core = int(lib.bpf_table_type(module, key)) in _PER_CORE
-        return Map(fd, int(lib.bpf_table_leaf_size(module, key)), name, per_core=per_core)
+        return Map(self._maps[name].fd, shape.value, name, per_core=shape.type in _PER_CORE)
 
     def counts(self, table: str, enum: str) -> dict[str, NDArray[np.uint64]]:
         """Per-core counters by name, each of shape (possible cores,): see counters.h."""
@@ -89,9 +97,44 @@ class Module(Closing):
 
     def close(self) -> None:
         """Close programs and maps. Closing twice is harmless."""
-        if self._bcc is not None:
-            self._bcc.cleanup()
-            self._bcc = None
+        self._open.close()
+
+    def _refused(self, function: str, kind: Kind, error: bpf.BpfError) -> CompileError:
+        """Once more by bcc: it has told the kernel which instruction is of which line."""
+        compiled = self._compile()
+        try:
+            with _compiling, _captured_stderr() as words:
+                try:
+                    compiled.load_func(function.encode(), kind.type, None, kind.attach_type or -1)
+                except Exception as reason:
+                    return _refusal(function, words(), reason)
+        finally:
+            compiled.cleanup()
+        return CompileError(f"load '{function}': {os.strerror(error.errno)}")
+
+
+def _paths(defines: Mapping[str, str | int]) -> list[str]:
+    """Files that are included by a name that is defined, such as a policy's."""
+    texts = [str(value).strip('"') for value in defines.values() if str(value).startswith('"')]
+    return [text for text in texts if Path(text).exists()]
+
+
+def _compiled(compile_: Callable[[], Any], text: str, folders: Sequence[Path], flags: Sequence[str]) -> Code:
+    try:
+        compiler = version("bcc")
+    except PackageNotFoundError:
+        compiler = ""
+    key = code.key_of(text, folders, [*flags, *headers.find().flags], compiler)
+    if key and (found := code.kept(key)):
+        return found
+    compiled = compile_()
+    try:
+        made = Code.of(compiled)
+    finally:
+        compiled.cleanup()
+    if key:
+        code.keep(key, made)
+    return made
 
 
 def _numbered(name: str, text: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from steering import bpf, cores
+from steering import bpf, code, compile, cores
 from steering.bpf import BpfError, CpuMap, Kind, Link, Tracepoint
 from steering.compile import CompileError, Module
 from steering.errors import OversprayError
@@ -41,6 +41,16 @@ int broken(struct xdp_md *ctx)
 """
 
 Make = Callable[[str], Module]
+
+
+def returning(value: str) -> str:
+    return f"int program(struct xdp_md *ctx)\n{{\n\treturn {value};\n}}\n"
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here is compiled, whoever did so before."""
+    monkeypatch.setattr(code, "FOLDER", tmp_path_factory.mktemp("compiled"))
 
 
 @pytest.fixture
@@ -198,3 +208,43 @@ def test_an_ordinary_run_returns_verdict_and_packet(make: Make) -> None:
             bpf.XDP_DROP,
             bytes(range(64)),
         )
+
+
+def test_what_was_compiled_is_not_compiled_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even with a compiler that is broken; and each module has maps and programs of its own."""
+    with make(returning("1")):
+        pass
+    monkeypatch.setattr(compile, "_compile", lambda *_: pytest.fail("compiled again"))
+    with make(returning("1")) as one, make(returning("1")) as two:
+        assert one.load("program", Kind.XDP) != two.load("program", Kind.XDP)
+        assert bpf.test_run(one.load("program", Kind.XDP), bytes(60))[0] == 1
+
+
+def test_a_header_that_changed_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.bpf.c").write_text(
+        '#include "verdict.h"\nint program(struct xdp_md *ctx)\n{\n\treturn VERDICT;\n}\n'
+    )
+    monkeypatch.setattr(compile, "SOURCES", tmp_path)
+    for verdict in (1, 2, 1):
+        (tmp_path / "verdict.h").write_text(f"#define VERDICT {verdict}\n")
+        with Module("mine.bpf.c", include=[tmp_path]) as module:
+            assert bpf.test_run(module.load("program", Kind.XDP), bytes(60))[0] == verdict
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"functions": {"program": 1}, "maps": []}', "\0"])
+def test_a_damaged_file_is_compiled_anew(make: Make, text: str) -> None:
+    with make(returning("2")):
+        pass
+    [kept] = code.FOLDER.glob("*.json")
+    kept.write_text(text)
+    with make(returning("2")) as module:
+        assert bpf.test_run(module.load("program", Kind.XDP), bytes(60))[0] == 2
+    assert code.kept(kept.stem) is not None
+
+
+def test_a_function_that_is_not_there_is_named(make: Make) -> None:
+    with (
+        make(returning("0")) as module,
+        pytest.raises(CompileError, match="load 'spray': mine"),
+    ):
+        module.load("spray", Kind.XDP)
