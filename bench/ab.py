@@ -10,7 +10,8 @@ from bench.run import WIRE_LIMIT, Sample
 from bench.statistics import Comparison, compare
 from bench.traffic import Traffic
 
-METRIC = "delivered_pps"
+METRICS = {"search": "loss_free_pps", "best": "best_delivered_pps"}
+"""What is compared where a load was searched for; else what is delivered."""
 _DISTURBED = 0.05
 """Share of a core that other threads than the wire and the workers may have."""
 
@@ -88,6 +89,7 @@ def report(
     traffic: Traffic | None = None,
     sink: str = "count",
     explained: Sequence[Explained] = (),
+    wanted: str = "",
 ) -> dict[str, Any]:
     """The whole comparison, for JSON; ``explained``, where there is any, of ``a`` and of ``b``."""
     found = compared(a, b, seed)
@@ -95,7 +97,7 @@ def report(
     return {
         "a": a[0].variant,
         "b": b[0].variant,
-        "metric": METRIC,
+        "metric": METRICS.get(wanted, "delivered_pps"),
         "traffic": traffic.as_dict() if traffic else None,
         "sink": sink,
         "ratio": ratio,
@@ -103,6 +105,7 @@ def report(
         "reasons": [*found.reasons],
         "warnings": [*found.warnings],
         "rounds": [{"a": one.rate, "b": two.rate} for one, two in zip(a, b, strict=True)],
+        "trials": [{"a": one.trials, "b": two.trials} for one, two in zip(a, b, strict=True) if one.trials],
         "unequal": unequal(a[0].settings, b[0].settings),
         "variants": {
             side: summary(samples) | {"explained": told.as_dict() if told else None}
@@ -124,6 +127,7 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"{found['b']} is {ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] times {found['a']}"
     )
     text = [f"{head}: {found['verdict']}, {len(found['rounds'])} rounds"]
+    text += [_SEARCHED[found["metric"]]] if found["metric"] in _SEARCHED else []
     text += [f"{side} is {one['text']} of {one['file']}" for side, one in found.get("named", {}).items()]
     text.append("")
     table = [["", "a", "b"], *([name, show(rows["a"]), show(rows["b"])] for name, show in _SHOWN.items())]
@@ -142,6 +146,12 @@ def lines(found: dict[str, Any]) -> list[str]:
         both = (f"{name} {one} | {two}" for name, (one, two) in found["unequal"].items())
         text.append(f"settings that differ (a | b): {', '.join(both)}")
     return text + [f"{kind}: {word}" for kind in ("reasons", "warnings") for word in found[kind]]
+
+
+_SEARCHED = {
+    "loss_free_pps": "each at its highest load within the allowed loss, searched for in every round",
+    "best_delivered_pps": "each at the load at which it delivers most, searched for in every round",
+}
 
 
 def _busy(row: dict[str, Any]) -> str:

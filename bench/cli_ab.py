@@ -13,6 +13,9 @@ LONGEST_S = 60.0
 _EXPLAIN_S = 0.2
 LOWEST_RATE = 100
 """Packets a second: a run waits for a thousand of them."""
+SEARCHES = ("search", "best")
+STARTING_RATE = 1_000_000
+"""Of traffic whose rate is searched for: it has one in every trial."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +31,16 @@ def ab(
     ] = Traffic.payload,
     flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
     shares: Annotated[str, typer.Option(help="Each flow's share, such as 90,5,5, in place of --flows.")] = "",
-    rate: Annotated[str, typer.Option(help="Packets a second, or full: as fast as they go.")] = "full",
+    rate: Annotated[
+        str,
+        typer.Option(
+            help="Packets a second; full: as fast as they go; search: each variant's highest with at most "
+            "--loss; best: that at which it delivers most."
+        ),
+    ] = "full",
+    loss: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share that --rate search allows to be lost.")
+    ] = 0.001,
     arrivals: Annotated[str, typer.Option(help=f"How they come at that rate: {ARRIVALS}.")] = "constant",
     moderation: Annotated[
         int, typer.Option(help="µs that the NIC waits for a batch to fill; 0: a batch arrives as one.")
@@ -74,7 +86,7 @@ def ab(
         payload,
         shares.count(",") + 1 if shares else flows,
         batch,
-        rate=_rate(rate),
+        rate=STARTING_RATE if rate in SEARCHES else _rate(rate),
         arrivals=arrivals,
         moderation=moderation,
         shares=shares,
@@ -89,6 +101,8 @@ def ab(
     from bench.progress import noted
     from bench.rounds import Timing
     from bench.rounds import rounds as measured
+    from bench.run import run
+    from bench.search import Search
 
     timing = Timing(rounds, seconds, seed=seed)
     with Bed(variants, traffic, core, containers, mtu, ip, outer_ip, sink) as bed, noted() as note:
@@ -97,7 +111,8 @@ def ab(
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
                 typer.echo(f"{side} {variant}: {shown}", err=True)
         found = []
-        for each in measured(bed, variants, timing, note):
+        measure = Search(rate, loss, note) if rate in SEARCHES else run
+        for each in measured(bed, variants, timing, note, measure):
             found.append(each)
             typer.echo(
                 f"round {len(found)}/{rounds}: a {each[0].rate / 1e6:.3f}, b {each[1].rate / 1e6:.3f} Mpps, "
@@ -106,7 +121,7 @@ def ab(
             )
         note("a run of each that tells reasons")
         told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr) if explain else []
-    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, bed.sink, told)
+    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, bed.sink, told, rate)
     add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -123,5 +138,6 @@ def _rate(text: str) -> int | None:
     if text == "full":
         return None
     if not text.isdecimal() or int(text) < LOWEST_RATE:
-        raise BadInput(f"rate '{text}': choose 'full', or packets a second, {LOWEST_RATE} or more")
+        words = ", ".join(("full", *SEARCHES))
+        raise BadInput(f"rate '{text}': choose {words}, or packets a second, {LOWEST_RATE} or more")
     return int(text)

@@ -1,13 +1,16 @@
 """Interleaved rounds: each variant once a round, in seeded random order, after one that does not count."""
 
 import random
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.bed import Bed
 from bench.progress import Note
 from bench.run import Sample, run
 from bench.variant import Variant
+
+Measure = Callable[[Bed, Variant, float, float, int], Sample]
+"""Puts a variant into effect and measures it once; as `bench.run.run`."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class Timing:
         return (self.rounds + 1) * variants * (self.seconds + self.warm_up + 0.15) + 3
 
 
-def rounds(bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note) -> Iterator[list[Sample]]:
+def rounds(
+    bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note, measure: Measure = run
+) -> Iterator[list[Sample]]:
     """Each round's samples, in the order of ``variants``."""
     found: dict[int, Sample] = {}
-    for place, sample in runs(bed, variants, timing, note):
+    for place, sample in runs(bed, variants, timing, note, measure=measure):
         found[place] = sample
         if len(found) == len(variants):
             yield [found[place] for place in range(len(variants))]
@@ -39,7 +44,12 @@ def rounds(bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note) ->
 
 
 def runs(
-    bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note, done: Container[tuple[int, int]] = ()
+    bed: Bed,
+    variants: Sequence[Variant],
+    timing: Timing,
+    note: Note,
+    done: Container[tuple[int, int]] = (),
+    measure: Measure = run,
 ) -> Iterator[tuple[int, Sample]]:
     """Each run when it ends, with its variant's place, but for those ``done``: pairs of round and place.
 
@@ -55,6 +65,6 @@ def runs(
                 continue
             note(f"{'warm-up' if number < 0 else f'round {number + 1}/{timing.rounds}'}: {variants[place]}")
             seconds = timing.warm_up if number < 0 else timing.seconds
-            sample = run(bed, variants[place], seconds, timing.warm_up, number)
+            sample = measure(bed, variants[place], seconds, timing.warm_up, number)
             if number >= 0:
                 yield place, sample

@@ -8,6 +8,7 @@ from typing import Any, Self
 from bench import histogram, losses
 from bench.bed import Bed, Effect
 from bench.observer import cost
+from bench.traffic import Traffic
 from bench.variant import Variant
 from steering.errors import OversprayError
 from steering.waiting import wait_for
@@ -47,6 +48,8 @@ class Sample:
     """The wire was the limit."""
     settings: dict[str, str]
     invalid: list[str] = field(default_factory=list)
+    trials: list[dict[str, float]] = field(default_factory=list)
+    """Of a search for this load (`bench.search`): what was offered and delivered a second, the share lost."""
 
     @property
     def loss(self) -> float:
@@ -74,12 +77,20 @@ def run(bed: Bed, variant: Variant, seconds: float, warm_up: float, number: int)
 
 
 def measured(
-    bed: Bed, variant: Variant, effect: Effect, seconds: float, warm_up: float, number: int
+    bed: Bed,
+    variant: Variant,
+    effect: Effect,
+    seconds: float,
+    warm_up: float,
+    number: int,
+    sent: Traffic | None = None,
 ) -> Sample:
-    """One run of a variant that is in effect; raises as :func:`run`."""
+    """One run of a variant that is in effect; ``sent`` in place of the bed's traffic, of the same payload.
+    Raises as :func:`run`.
+    """
     wire, sink, lost = effect.case.wire, effect.case.sink, effect.case.losses
     mark = wire.traffic.run % 0xFFFFFFFF + 1
-    wire.begin(mark, effect.cores_of_flows)
+    wire.begin(mark, effect.cores_of_flows, sent or bed.traffic)
     sink.begin(mark)
     seen, wired, counted = effect.seen(), wire.counts(), lost.read()
     readers = [reader.thread for reader in sink.readers]
@@ -125,15 +136,15 @@ def measured(
         per_packet=used.per_packet(after[1] - before[1]),
         wire_share=share,
         limited=share > WIRE_LIMIT
-        and not (_met(bed, after[0] - before[0], span) or _overran(drops, offered)),
+        and not (_met(wire.traffic, after[0] - before[0], span) or _overran(drops, offered)),
         settings=effect.settings,
         invalid=invalid,
     )
 
 
-def _met(bed: Bed, offered: int, span: float) -> bool:
+def _met(traffic: Traffic, offered: int, span: float) -> bool:
     """Whether the wire kept to the rate that was asked for: then it was no limit."""
-    rate = bed.traffic.rate
+    rate = traffic.rate
     return rate is not None and offered >= 0.99 * rate * span
 
 

@@ -72,13 +72,14 @@ class Wire(Closing):
         """Detach and let go of all of it. Closing twice is harmless."""
         self._open.close()
 
-    def begin(self, run: int, cores_of_flows: Sequence[int] = ()) -> None:
-        """Stamp frames with that run from now on, and number each flow's from 0.
+    def begin(self, run: int, cores_of_flows: Sequence[int] = (), traffic: Traffic | None = None) -> None:
+        """Stamp frames with that run from now on, and number each flow's from 0. ``traffic``: from now on, in
+        place of what was sent before; of the same payload.
 
         Flow i is sent from, and so received on, ``cores_of_flows[i % len(cores_of_flows)]``; all from the
         wire's core if that is left out.
         """
-        self.traffic = replace(self.traffic, run=run)
+        self.traffic = replace(traffic or self.traffic, run=run)
         config = config_of(self.frame, self.traffic, len(self.lab.plan.containers), self._port_id)
         self._module.map("wire_config").put(0, config)
         self.lanes = lanes(self.traffic, cores_of_flows or (self.core,))

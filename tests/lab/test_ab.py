@@ -15,6 +15,7 @@ from bench.profile import STAGES
 from bench.run import measured, run
 from bench.traffic import Traffic
 from bench.variant import Variant
+from bench.wire import on_core
 from steering import cores, netns
 from steering.settings import Feature
 from steering.waiting import wait_for
@@ -106,17 +107,15 @@ def test_broken_off_it_leaves_nothing() -> None:
 
 def test_on_one_core_alone_everything_is_local() -> None:
     """As `taskset` or a cpuset leaves it: no core that may not be used is used."""
-    core = cores.usable()[-1]
-    light = ("--rate", "20000", "--flows", "3", "--json")
-    pinned = ("taskset", "-c", f"{core}")
-    done = overspray("ab", "flannel/none", "flannel/backlog", *SHORT, *light, before=pinned)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    row = found["variants"]["b"]
-    assert found["reasons"] == [], "every packet is accounted for"
-    assert "worker" not in row["drops"] and row["order"]["reordered"] == 0
-    assert row["cores"][str(core)]["wire"] > 0
-    assert all(kinds["cpumap"] == 0 for kinds in row["cores"].values())
+    core, variant = cores.usable()[-1], Variant.parse("flannel/backlog")
+    traffic = Traffic(flows=3, rate=20_000)
+    with on_core(core), Bed([variant], traffic) as bed, bed.in_effect(variant) as effect:
+        sample = measured(bed, variant, effect, 0.02, 0.0, 0)
+        assert effect.datapath is not None
+        totals = effect.datapath.totals()
+    assert sample.invalid == [] and sample.order["reordered"] == 0
+    assert (totals.sent, totals.local) == ({}, {core: sample.delivered})
+    assert sample.cores[str(core)]["wire"] > 0
 
 
 def cpumap_threads() -> set[str]:

@@ -86,8 +86,14 @@ def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> No
         (("none", "backlog:cell=0"), "cell=0 is out of range: choose from 1 to 4096 packets"),
         (("none", "local:mask=8000000000000000"), "core 63 is not to be used here: choose from"),
         (("none", "none", "--core", "4096"), "core 4096 is not to be used here: choose from"),
-        (("none", "none", "--rate", "fast"), "rate 'fast': choose 'full', or packets a second"),
-        (("none", "none", "--rate", "99"), "rate '99': choose 'full', or packets a second, 100 or more"),
+        (
+            ("none", "none", "--rate", "fast"),
+            "rate 'fast': choose full, search, best, or packets",
+        ),
+        (
+            ("none", "none", "--rate", "99"),
+            "rate '99': choose full, search, best, or packets",
+        ),
         (("none", "none", "--seed", "-1"), "--seed"),
         (("none", "none", "--payload", "17"), "payload 17 is out of range: choose from 18 to 3350"),
         (
