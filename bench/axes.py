@@ -3,7 +3,7 @@
 A new field of `Traffic` is an axis without a line here; a new parameter of the bed takes one in `_BED`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import Any, Self, get_args, get_type_hints
@@ -11,6 +11,7 @@ from typing import Any, Self, get_args, get_type_hints
 from bench.lab_plan import Plan
 from bench.traffic import Traffic
 from steering import cores
+from steering.errors import BadInput, unknown
 
 Value = str | int | float | bool
 """Of an axis, as it is written in a description."""
@@ -27,6 +28,7 @@ _UNITS = {
     "mtu": "bytes",
 }
 """For pictures; the others are plain counts or words."""
+LOADS = ("given", "search", "best")
 _NO_AXES = ("run",)
 """Fields of `Traffic` that tell runs apart, and are nothing to compare."""
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -96,6 +98,21 @@ def _sink(text: str) -> None:
     sink_of(text)
 
 
+def _load(text: str) -> None:
+    if text not in LOADS:
+        raise unknown("load", text, LOADS)
+
+
+def _loss(share: float) -> None:
+    if not 0 <= share <= 0.5:
+        raise BadInput(f"loss {share:g} is out of range: choose from 0 to 0.5")
+
+
+_SEARCH = (
+    Axis.make("load", str, LOADS[0], check=_load),
+    Axis.make("loss", float, 0.001, check=_loss),
+)
+"""How each variant's load is found; neither the wire's nor the bed's."""
 _BED = (
     Axis.make("containers", int, 1, check=lambda count: Plan("flannel", count)),
     Axis.make("mtu", int, Plan.inner_mtu, check=lambda mtu: Plan(inner_mtu=mtu)),
@@ -110,7 +127,7 @@ def _axes() -> dict[str, Axis]:
     hints = get_type_hints(Traffic)
     sent = [each for each in fields(Traffic) if each.name not in _NO_AXES]
     of_traffic = [Axis.make(each.name, hints[each.name], each.default) for each in sent]
-    return {axis.name: axis for axis in (*of_traffic, *_BED)}
+    return {axis.name: axis for axis in (*of_traffic, *_SEARCH, *_BED)}
 
 
 AXES = _axes()
@@ -118,12 +135,20 @@ AXES = _axes()
 
 def traffic_of(point: Mapping[str, Value]) -> Traffic:
     """What is sent at a point; BadInput where a value is out of its range."""
-    return Traffic(**_parameters(point, of_bed=False))
+    searched = [axis.name for axis in (*_SEARCH, *_BED)]
+    return Traffic(**_parameters(point, [axis for axis in AXES.values() if axis.name not in searched]))
 
 
 def bed_of(point: Mapping[str, Value]) -> dict[str, Any]:
     """What the bed is told at a point, beside variants and traffic."""
-    return _parameters(point, of_bed=True)
+    return _parameters(point, _BED)
+
+
+def search_of(point: Mapping[str, Value]) -> tuple[str, float] | None:
+    """What load is searched for (`bench.search`), and the loss that it may have; None: none is."""
+    found = _parameters(point, _SEARCH)
+    load = found.get("load", LOADS[0])
+    return None if load == LOADS[0] else (load, float(found.get("loss", 0.001)))
 
 
 def filled(point: Mapping[str, Value]) -> Point:
@@ -131,6 +156,5 @@ def filled(point: Mapping[str, Value]) -> Point:
     return {name: axis.default for name, axis in AXES.items()} | dict(point)
 
 
-def _parameters(point: Mapping[str, Value], of_bed: bool) -> dict[str, Any]:
-    wanted = [axis for axis in AXES.values() if (axis.check is not None) is of_bed and axis.name in point]
-    return {axis.parameter: axis.read(point[axis.name]) for axis in wanted}
+def _parameters(point: Mapping[str, Value], axes: Iterable[Axis]) -> dict[str, Any]:
+    return {axis.parameter: axis.read(point[axis.name]) for axis in axes if axis.name in point}

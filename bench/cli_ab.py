@@ -101,7 +101,6 @@ def ab(
     from bench.progress import noted
     from bench.rounds import Timing
     from bench.rounds import rounds as measured
-    from bench.run import run
     from bench.search import Search
 
     timing = Timing(rounds, seconds, seed=seed)
@@ -111,7 +110,7 @@ def ab(
                 shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
                 typer.echo(f"{side} {variant}: {shown}", err=True)
         found = []
-        measure = Search(rate, loss, note) if rate in SEARCHES else run
+        measure = Search(rate, loss, note) if rate in SEARCHES else None
         for each in measured(bed, variants, timing, note, measure):
             found.append(each)
             typer.echo(

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.axes import Point, bed_of, filled, traffic_of
+from bench.axes import Point, bed_of, filled, search_of, traffic_of
 from bench.bed import Bed
 from bench.best_file import key, resolved
 from bench.experiment import Experiment
@@ -18,9 +18,12 @@ from bench.progress import Note, noted
 from bench.results import EXPERIMENT, Loaded, Results, read
 from bench.rounds import Timing, runs
 from bench.run import Sample
+from bench.search import Search
 from bench.variant import Variant
 from steering.errors import BadInput, OversprayError
 
+_SEARCH_S = 4.0
+"""Of one search, roughly."""
 Say = Callable[[str], None]
 Done = frozenset[tuple[int, int]]
 """Runs of a stretch that are kept: pairs of round and place among the variants."""
@@ -53,9 +56,11 @@ def needed(experiment: Experiment, left: Sequence[tuple[Stretch, Done]]) -> floa
     """Seconds that these stretches will take, roughly: what is done left out, pauses included."""
     variants, rounds = len(experiment.variants), experiment.rounds
     timing = Timing(rounds, experiment.seconds)
-    share = sum(1 - len(done) / (rounds * variants) for _, done in left)
+    whole = rounds * variants
+    share = sum(1 - len(done) / whole for _, done in left)
+    searches = sum(whole - len(done) for stretch, done in left if search_of(stretch.point))
     pauses = max(0, len({stretch.batch for stretch, _ in left}) - 1)
-    return share * timing.needs(variants) + pauses * experiment.pause
+    return share * timing.needs(variants) + searches * _SEARCH_S + pauses * experiment.pause
 
 
 def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> None:
@@ -81,7 +86,9 @@ def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> 
                     results = session.enter_context(_session(experiment, directory, command))
                 timing = Timing(experiment.rounds, experiment.seconds, stretch.seed)
                 tell = _Rounds(experiment, stretch, done, say)
-                for place, sample in runs(bed, variants, timing, note, done):
+                searched = search_of(stretch.point)
+                measure = Search(*searched, note) if searched else None
+                for place, sample in runs(bed, variants, timing, note, done, measure):
                     about = {"batch": stretch.batch, "point": stretch.point, "session": results.session}
                     named = {"variant": experiment.variants[place], "stands_for": sample.variant}
                     results.add({**sample.as_dict(), **about, **(named if variants[place].origin else {})})

@@ -10,7 +10,7 @@ from bench.run import Sample, run
 from bench.variant import Variant
 
 Measure = Callable[[Bed, Variant, float, float, int], Sample]
-"""Puts a variant into effect and measures it once; as `bench.run.run`."""
+"""Puts a variant into effect and measures it once; `bench.run.run`, unless another is given."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Timing:
 
 
 def rounds(
-    bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note, measure: Measure = run
+    bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note, measure: Measure | None = None
 ) -> Iterator[list[Sample]]:
     """Each round's samples, in the order of ``variants``."""
     found: dict[int, Sample] = {}
@@ -49,7 +49,7 @@ def runs(
     timing: Timing,
     note: Note,
     done: Container[tuple[int, int]] = (),
-    measure: Measure = run,
+    measure: Measure | None = None,
 ) -> Iterator[tuple[int, Sample]]:
     """Each run when it ends, with its variant's place, but for those ``done``: pairs of round and place.
 
@@ -65,6 +65,6 @@ def runs(
                 continue
             note(f"{'warm-up' if number < 0 else f'round {number + 1}/{timing.rounds}'}: {variants[place]}")
             seconds = timing.warm_up if number < 0 else timing.seconds
-            sample = measure(bed, variants[place], seconds, timing.warm_up, number)
+            sample = (measure or run)(bed, variants[place], seconds, timing.warm_up, number)
             if number >= 0:
                 yield place, sample

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.axes import AXES, bed_of, filled, traffic_of
+from bench.axes import AXES, bed_of, filled, search_of, traffic_of
 from bench.cli import run
 from bench.experiment import Experiment, Mistakes
 from bench.traffic import Traffic
@@ -78,7 +78,16 @@ def test_a_point_is_what_traffic_and_bed_are_told(tmp_path: Path) -> None:
 
 
 def test_every_field_of_traffic_is_an_axis() -> None:
-    assert {*vars(Traffic())} - {"run"} == {*AXES} - {"containers", "mtu", "ip", "outer_ip", "sink", "core"}
+    assert {*vars(Traffic())} - {"run"} == {*AXES} - {
+        "containers",
+        "mtu",
+        "ip",
+        "outer_ip",
+        "sink",
+        "core",
+        "load",
+        "loss",
+    }
 
 
 BAD = """
@@ -192,3 +201,15 @@ def test_the_experiments_of_this_repository_have_no_mistakes() -> None:
     assert files
     for file in files:
         assert Experiment.of_file(file).question.endswith("?")
+
+
+def test_a_load_is_searched_for_only_where_that_is_asked() -> None:
+    assert search_of({"rate": "full"}) is None
+    assert search_of({"load": "best"}) == ("best", 0.001)
+    assert search_of({"load": "search", "loss": 0.01}) == ("search", 0.01)
+    for name, value, told in (
+        ("load", "most", "unknown load 'most': choose from best, given, search"),
+        ("loss", 0.6, "loss 0.6 is out of range: choose from 0 to 0.5"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            AXES[name].probe(value)
