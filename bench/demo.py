@@ -29,11 +29,12 @@ Say = Callable[[str], None]
 
 
 def described(quick: bool = False) -> Experiment:
-    """The experiment; ``quick``: small packets alone, and fewer and shorter rounds."""
+    """The experiment; ``quick``: small packets that nobody reads, and fewer and shorter rounds."""
     whole = Experiment.of_file(FILE)
     if not quick:
         return whole
-    return replace(whole, rounds=6, seconds=0.25, traffic={**whole.traffic, "payload": [18]}, plot=("rates",))
+    sent = {**whole.traffic, "payload": [18], "sink": ["count"]}
+    return replace(whole, rounds=6, seconds=0.25, traffic=sent, plot=("rates",))
 
 
 def unswept(experiment: Experiment) -> list[tuple[str, Traffic]]:

@@ -84,7 +84,9 @@ class Search:
             full = trial(None, SHORT_S)
             if number < 0:  # only to warm up
                 return full
-            if self.wanted == "search" and self._is_within(full, full.offered_rate):
+            if self._is_within(
+                full, full.offered_rate
+            ):  # no load is too much: the wire waits for the receiver
                 return self._told(trial(None, seconds))
             found = self._found(trial, full)
             if self.wanted == "search":

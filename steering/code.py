@@ -23,8 +23,8 @@ from steering.bpf import MapShape
 
 FOLDER = Path("/run/overspray/compiled")
 """Only root writes there, and it is gone after a reboot."""
-_MOST_KEPT = 400
-"""Files; a compilation is 10 to 200 KiB."""
+_MOST_KEPT = 200
+"""Files; a compilation is 2 to 50 KiB."""
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 _INSTRUCTION = np.dtype([("code", "u1"), ("registers", "u1"), ("offset", "<i2"), ("value", "<i4")])
 _SHAPE = ("type", "key_size", "leaf_size", "max_entries", "flags")
@@ -79,7 +79,10 @@ class Code:
 def kept(key: str) -> Code | None:
     """What was saved under that key; None where nothing was, or nothing that can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return Code.of_json((FOLDER / f"{key}.json").read_text())
+        file = FOLDER / f"{key}.json"
+        found = Code.of_json(file.read_text())
+        os.utime(file)  # used now
+        return found
     return None
 
 

@@ -1,6 +1,7 @@
 """``overspray ab`` as a person types it: short runs, whose figures mean nothing."""
 
 import json
+import re
 import signal
 import subprocess
 from contextlib import suppress
@@ -118,19 +119,30 @@ def test_on_one_core_alone_everything_is_local() -> None:
     assert sample.cores[str(core)]["wire"] > 0
 
 
-def cpumap_threads() -> set[str]:
-    """The process ids of all workers' threads on this machine."""
+def cpumaps(pid: int) -> set[str]:
+    """The numbers of a process's cpumaps."""
+    found = set()
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(OSError):
+            told = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+            if told.get("map_type", "").strip() == "16":
+                found.add(told["map_id"].strip())
+    return found
+
+
+def workers(maps: set[str]) -> set[str]:
+    """The threads of these cpumaps, which are named after them; other runs have some, too."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/comm"):
         with suppress(OSError):
-            if path.read_text().startswith("cpumap/"):
+            name = re.fullmatch(r"cpumap/\d+/map:(\d+)", path.read_text().strip())
+            if name and name[1] in maps:
                 found.add(path.parent.name)
     return found
 
 
 def test_killed_under_traffic_it_leaves_nothing_that_the_next_one_does_not_remove() -> None:
     """SIGKILL: programs and worker threads go with the process, namespaces with the next command."""
-    before = cpumap_threads()
     line = command("ab", "flannel/pin", "flannel/pin+gro-list", "--rounds", "1000", "--seconds", "0.02")
     with subprocess.Popen(
         line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -139,10 +151,10 @@ def test_killed_under_traffic_it_leaves_nothing_that_the_next_one_does_not_remov
         while "round 1/" not in process.stderr.readline():
             assert process.poll() is None
         left = own(process.pid)
-        threads = cpumap_threads() - before
-        assert len(left) == 3 and threads
+        maps = cpumaps(process.pid)
+        assert len(left) == 3 and maps and workers(maps)
         process.kill()
-    wait_for(lambda: not threads & cpumap_threads(), "the workers' threads to end")
+    wait_for(lambda: not workers(maps), "the workers' threads to end")
     assert own(process.pid) == left
     with labs.lab():
         assert own(process.pid) == []
