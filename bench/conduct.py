@@ -22,7 +22,7 @@ from bench.search import Search
 from bench.variant import Variant
 from steering.errors import BadInput, OversprayError
 
-_SEARCH_S = 1.5
+_SEARCH_S = 0.9
 """Of one search, roughly."""
 Say = Callable[[str], None]
 Done = frozenset[tuple[int, int]]

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from bench import stock_best
-from bench.axes import bed_of, traffic_of
+from bench.axes import Value, bed_of, traffic_of
 from bench.best_file import Saving, key, place, resolved
 from bench.experiment import Experiment
 from bench.progress import noted
@@ -33,7 +33,7 @@ def described(quick: bool = False) -> Experiment:
     whole = Experiment.of_file(FILE)
     if not quick:
         return whole
-    sent = {**whole.traffic, "payload": [18], "sink": ["count"]}
+    sent: dict[str, list[Value]] = {**whole.traffic, "payload": [18], "sink": ["count"]}
     return replace(whole, rounds=6, seconds=0.25, traffic=sent, plot=("rates",))
 
 

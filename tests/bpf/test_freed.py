@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from steering.waiting import wait_for
 pytestmark = pytest.mark.needs("BTF")
 
 N = 20
+_SO_MEMINFO, _QUEUED, _DROPPED = 55, 0, 8
 
 
 @contextmanager
@@ -37,6 +39,11 @@ def to_nobody(name: str, count: int) -> None:
     with netns.entered(name), socket.socket(type=socket.SOCK_DGRAM) as one:
         for _ in range(count):
             one.sendto(b"x", ("127.0.0.1", 9))
+
+
+def memory(one: socket.socket, what: int) -> int:
+    """Bytes that wait in a socket, or packets that it has dropped. A busy core gets them late."""
+    return int(struct.unpack("=9I", one.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))[what])
 
 
 def by_reason(freed: Freed) -> dict[str, int]:
@@ -61,8 +68,15 @@ def test_a_full_socket_is_one() -> None:
         with socket.socket(type=socket.SOCK_DGRAM) as one:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel makes it its least
             one.bind(("127.0.0.1", 0))
-            for _ in range(N):
+            one.sendto(bytes(1000), one.getsockname())
+            wait_for(lambda: memory(one, _QUEUED), "the first packet")
+            each = memory(one, _QUEUED)
+            for _ in range(N - 1):
                 one.sendto(bytes(1000), one.getsockname())
+            wait_for(
+                lambda: memory(one, _QUEUED) // each + memory(one, _DROPPED) == N,
+                lambda: f"{N} packets: {memory(one, _DROPPED)} were dropped",
+            )
             waiting = 0
             one.setblocking(False)
             try:
@@ -85,7 +99,9 @@ def test_what_a_filter_drops_is_no_loss() -> None:
             one.bind(("127.0.0.1", 0))
             for _ in range(N):
                 one.sendto(b"x", one.getsockname())
+            wait_for(lambda: memory(one, _DROPPED) == N, lambda: f"{N}: {memory(one, _DROPPED)}")
         to_nobody(name, 1)
+        wait_for(lambda: by_reason(freed), "the one that nobody has")
         assert by_reason(freed) == {"no_socket": 1}
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import findings, plots, table
+from bench import report as reports
+from bench import table
 from bench.cli import build
-from bench.results import Loaded, load
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = ROOT / "docs/results/first-flow"
+RUN = ROOT / "docs/results/single-flow"
 README = (ROOT / "README.md").read_text()
 
 
@@ -21,41 +21,32 @@ def part(name: str) -> str:
     return found[1].strip()
 
 
-OURS = "backlog+gro-list"
-PAIRS = (
-    (f"flannel/{OURS}", "flannel/none"),
-    (f"flannel/{OURS}", "flannel/none+gro-list"),
-    (f"flannel/{OURS}", "native/none"),
-    (f"docker/{OURS}", "docker/none+gro-list"),
+def made() -> reports.Part:
+    [found] = reports.of([RUN]).parts
+    return found
+
+
+def at(label: str) -> list[table.Row]:
+    return next(point.rows for point in made().points if point.label == label)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("table", "payload 18, sink count"), ("table-read", "payload 18, sink read")]
 )
-"""What the sentences compare: the saved run is of a format that did not keep it."""
-
-
-def rows(kept: Loaded) -> list[table.Row]:
-    return table.rows(kept.samples, kept.description["baseline"])
-
-
-def sentences(kept: Loaded) -> list[str]:
-    each = (findings.found(kept.samples, pair, kept.description["seed"]) for pair in PAIRS)
-    return findings.sentences([one for one in each if one])
-
-
-def test_the_readmes_table_is_the_saved_runs() -> None:
-    assert part("table") == table.as_markdown(rows(load(RUN))).strip()
+def test_the_readmes_tables_are_the_saved_runs(name: str, label: str) -> None:
+    assert part(name) == table.as_markdown(at(label)).strip()
 
 
 def test_the_readmes_sentences_are_the_saved_runs() -> None:
-    said = [line.removeprefix("* ") for line in part("findings").splitlines()]
-    assert said == sentences(load(RUN))
+    assert [line.removeprefix("* ") for line in part("findings").splitlines()] == reports.sentences(made())
 
 
-def test_table_and_picture_are_made_from_the_samples(tmp_path: Path) -> None:
-    kept = load(RUN)
-    sent = plots.Sent(kept.description["traffic"]["payload"], kept.description["traffic"]["flows"])
-    plots.draw(rows(kept), kept.description["baseline"], sent, tmp_path / "rates")
-    assert (tmp_path / "rates.svg").read_bytes() == (RUN / "rates.svg").read_bytes()
-    text = "\n".join([*(f"{line}\n" for line in sentences(kept)), table.as_markdown(rows(kept))])
-    assert text == (RUN / "table.md").read_text()
+def test_tables_and_pictures_are_made_from_the_samples(tmp_path: Path) -> None:
+    reports.write(reports.of([RUN]), tmp_path)
+    drawn = [file for file in tmp_path.iterdir() if file.suffix in (".svg", ".md")]
+    assert len(drawn) > 4
+    for file in drawn:
+        assert file.read_bytes() == (RUN / file.name).read_bytes(), file.name
 
 
 def test_what_is_linked_is_there() -> None:
