@@ -14,7 +14,7 @@ from bench import page
 from bench import report as reports
 from bench.cli import run
 from bench.experiment import Experiment
-from bench.fingerprint import fingerprint
+from bench.fingerprint import fingerprint, unlike
 from bench.results import Results
 from steering.errors import BadInput
 
@@ -369,3 +369,10 @@ def test_where_nothing_can_be_written_it_says_so(tmp_path: Path, capsys: pytest.
 )
 def test_a_cell_is_sorted_by_the_number_that_it_opens_with(cell: str, key: str) -> None:
     assert page._key(cell) == key
+
+
+def test_what_runs_set_for_themselves_is_no_other_host() -> None:
+    """RFS is a variant: another run, or a killed one, may have it on."""
+    name = "net.core.rps_sock_flow_entries"
+    one, two = ({**HOST, "sysctls": {**HOST["sysctls"], name: value}} for value in ("0", "32768"))
+    assert unlike(one, two) == []
