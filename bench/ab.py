@@ -98,7 +98,7 @@ def report(
         "a": a[0].variant,
         "b": b[0].variant,
         "metric": METRICS.get(wanted, "delivered_pps"),
-        "traffic": traffic.as_dict() if traffic else None,
+        "traffic": _sent(traffic, wanted) if traffic else None,
         "sink": sink,
         "ratio": ratio,
         "verdict": found.verdict,
@@ -112,6 +112,11 @@ def report(
             for side, samples, told in zip("ab", (a, b), explained or (None, None), strict=True)
         },
     }
+
+
+def _sent(traffic: Traffic, wanted: str) -> dict[str, Any]:
+    """For JSON; of a load that was searched for, what was looked for: the trials tell its rates."""
+    return traffic.as_dict() | ({"rate": wanted} if wanted in METRICS else {})
 
 
 def unequal(a: dict[str, str], b: dict[str, str]) -> dict[str, list[str | None]]:

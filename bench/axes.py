@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, Self, get_args, get_type_hints
 
 from bench.lab_plan import Plan
-from bench.traffic import Traffic
+from bench.traffic import MOST_LOSS, SEARCHES, Traffic
 from steering import cores
 from steering.errors import BadInput, unknown
 
@@ -28,7 +28,7 @@ _UNITS = {
     "mtu": "bytes",
 }
 """For pictures; the others are plain counts or words."""
-LOADS = ("given", "search", "best")
+LOADS = ("given", *SEARCHES)
 _NO_AXES = ("run",)
 """Fields of `Traffic` that tell runs apart, and are nothing to compare."""
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
@@ -104,8 +104,8 @@ def _load(text: str) -> None:
 
 
 def _loss(share: float) -> None:
-    if not 0 <= share <= 0.5:
-        raise BadInput(f"loss {share:g} is out of range: choose from 0 to 0.5")
+    if not 0 <= share <= MOST_LOSS:
+        raise BadInput(f"loss {share:g} is out of range: choose from 0 to {MOST_LOSS}")
 
 
 _SEARCH = (

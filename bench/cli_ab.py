@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from bench.lab_plan import Plan
-from bench.traffic import ARRIVALS, LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+from bench.options import AsJson, Batch, Core, Flows, Ip, Mtu, OuterIp, Payload, Seed
+from bench.traffic import ARRIVALS, MOST_LOSS, SEARCHES, Traffic
 from steering.errors import BadInput
 
 FEWEST_ROUNDS = 1
@@ -13,7 +14,6 @@ LONGEST_S = 60.0
 _EXPLAIN_S = 0.2
 LOWEST_RATE = 100
 """Packets a second: a run waits for a thousand of them."""
-SEARCHES = ("search", "best")
 STARTING_RATE = 1_000_000
 """Of traffic whose rate is searched for: it has one in every trial."""
 
@@ -26,10 +26,8 @@ def register(app: typer.Typer) -> None:
 def ab(
     a: Annotated[str, typer.Argument(help="The baseline, such as flannel/none+gro-list.")],
     b: Annotated[str, typer.Argument(help="What is compared with it: flannel/backlog:cell=64,limit=192.")],
-    payload: Annotated[
-        int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
-    ] = Traffic.payload,
-    flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
+    payload: Payload = Traffic.payload,
+    flows: Flows = Traffic.flows,
     shares: Annotated[str, typer.Option(help="Each flow's share, such as 90,5,5, in place of --flows.")] = "",
     rate: Annotated[
         str,
@@ -39,32 +37,29 @@ def ab(
         ),
     ] = "full",
     loss: Annotated[
-        float, typer.Option(min=0, max=0.5, help="Share that --rate search allows to be lost.")
+        float, typer.Option(min=0, max=MOST_LOSS, help="Share that --rate search allows to be lost.")
     ] = 0.001,
     arrivals: Annotated[str, typer.Option(help=f"How they come at that rate: {ARRIVALS}.")] = "constant",
     moderation: Annotated[
         int, typer.Option(help="µs that the NIC waits for a batch to fill; 0: a batch arrives as one.")
     ] = 0,
-    batch: Annotated[
-        int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
-    ] = Traffic.batch,
+    batch: Batch = Traffic.batch,
     containers: Annotated[int, typer.Option(help="Flow i is for container i modulo this; 1 to 80.")] = 1,
-    mtu: Annotated[
-        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
-    ] = Plan.inner_mtu,
-    ip: Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")] = 4,
-    outer_ip: Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")] = 4,
+    mtu: Mtu = Plan.inner_mtu,
+    ip: Ip = 4,
+    outer_ip: OuterIp = 4,
     sink: Annotated[
         str, typer.Option(help="count: the path's ceiling; read[:core=N,batch=N]: an application reads.")
     ] = "count",
-    core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
+    core: Core = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")] = 1,
+    seed: Seed = 1,
     explain: Annotated[
-        bool, typer.Option(help="At the end a short run of each, for losses by the kernel's reasons.")
+        bool,
+        typer.Option(help="A short run of each at the end, for losses by reason; not at searched loads."),
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
 
@@ -118,8 +113,10 @@ def ab(
                 f"{each[1].rate / each[0].rate:.2f} times",
                 err=True,
             )
-        note("a run of each that tells reasons")
-        told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr) if explain else []
+        told = []
+        if explain and measure is None:  # each was at a load of its own
+            note("a run of each that tells reasons")
+            told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr)
     result = report([one for one, _ in found], [two for _, two in found], seed, traffic, bed.sink, told, rate)
     add_origins(result, variants)
     if as_json:

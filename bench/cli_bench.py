@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.options import AsJson
+
 if TYPE_CHECKING:
     from bench.experiment import Experiment
 
@@ -24,7 +26,7 @@ def bench(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be run, and how long.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a described experiment: every variant at every point of its traffic, in interleaved rounds.
 

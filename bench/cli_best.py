@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bench.lab_plan import CASES, Plan
-from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+from bench.options import AsJson, Batch, Core, Flows, Ip, Mtu, OuterIp, Payload, Seed
+from bench.traffic import Traffic
 from steering.errors import BadInput
 
 LONGEST_S = 60.0
@@ -19,29 +20,23 @@ def register(app: typer.Typer) -> None:
 
 def stock_best(
     case: Annotated[str, typer.Option(help="native, linux, flannel or docker.")] = "docker",
-    payload: Annotated[
-        int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
-    ] = Traffic.payload,
-    flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
-    batch: Annotated[
-        int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
-    ] = Traffic.batch,
-    mtu: Annotated[
-        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
-    ] = Plan.inner_mtu,
-    ip: Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")] = 4,
-    outer_ip: Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")] = 4,
-    core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
+    payload: Payload = Traffic.payload,
+    flows: Flows = Traffic.flows,
+    batch: Batch = Traffic.batch,
+    mtu: Mtu = Plan.inner_mtu,
+    ip: Ip = 4,
+    outer_ip: OuterIp = 4,
+    core: Core = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run of the last few variants.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Their rounds; fewer than 6 support no verdict.", min=1)] = 9,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")] = 1,
+    seed: Seed = 1,
     among: Annotated[
         list[str] | None, typer.Option(help="STEERING[+COALESCING…] to try in place of all; may be repeated.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The file to be; if left out, below results/stock-best/.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find the best of stock Linux for a traffic at full rate, and save the sweep; minutes.
 

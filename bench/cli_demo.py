@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bench.options import AsJson
+
 
 def register(app: typer.Typer) -> None:
     """Add ``demo``."""
@@ -21,7 +23,7 @@ def demo(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be run, and how long.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what one container flow gets from stock Linux at its best, and what it gets sprayed.
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from bench.lab_plan import Plan
+from bench.options import Ip, Mtu, OuterIp
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -21,11 +22,9 @@ def register(app: typer.Typer) -> None:
 def up(
     case: Annotated[str, typer.Option(help="Receive path: native, linux, flannel or docker.")] = "native",
     containers: Annotated[int, typer.Option(help="Containers behind the tunnel, 1 to 80.")] = 1,
-    mtu: Annotated[
-        int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")
-    ] = Plan.inner_mtu,
-    ip: Annotated[int, typer.Option(help="IP version of what the sinks get: 4 or 6.")] = 4,
-    outer_ip: Annotated[int, typer.Option(help="IP version that the tunnel goes over: 4 or 6.")] = 4,
+    mtu: Mtu = Plan.inner_mtu,
+    ip: Ip = 4,
+    outer_ip: OuterIp = 4,
     as_json: _Json = False,
 ) -> None:
     """Make a lab that stays, to look around in; commands that measure make labs of their own."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from bench.options import Core
 from steering.errors import BadInput
 
 
@@ -15,7 +16,7 @@ def register(app: typer.Typer) -> None:
 def profile(
     variants: Annotated[list[str], typer.Argument(help="[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING] …")],
     seconds: Annotated[float, typer.Option(help="Of each run.")] = 3.0,
-    core: Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")] = None,
+    core: Core = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Sample each variant at full rate, with 18 bytes of payload: ns of each core a packet, by stage."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bench.options import AsJson
 from steering.errors import BadInput
 
 
@@ -22,7 +23,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Where the report goes; if left out, into the only directory.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the report of saved results: a page that works offline, tables, pictures (PNG and SVG).
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST, Traffic
+from bench.options import AsJson, Batch, Flows, Payload
+from bench.traffic import Traffic
 
 
 def register(app: typer.Typer) -> None:
@@ -18,17 +19,13 @@ def register(app: typer.Typer) -> None:
 def bench(
     frames: Annotated[int, typer.Option(help="Frames a round, exactly.", min=1)] = 3_000_000,
     rounds: Annotated[int, typer.Option(help="How many rounds.", min=1)] = 5,
-    payload: Annotated[
-        int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")
-    ] = Traffic.payload,
-    flows: Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")] = Traffic.flows,
-    batch: Annotated[
-        int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")
-    ] = Traffic.batch,
+    payload: Payload = Traffic.payload,
+    flows: Flows = Traffic.flows,
+    batch: Batch = Traffic.batch,
     core: Annotated[
         int | None, typer.Option(help="The core that sends, and receives; if left out, the first.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send exactly N frames a round into an XDP program that drops them, and count them there.
 

@@ -129,11 +129,14 @@ class Sink(Closing):
         total: NDArray[np.uint64] = rows.sum(axis=0).astype(np.uint64)
         return total
 
-    def arrivals(self) -> NDArray[np.void]:
-        """The samples (dtype ARRIVAL) in order of arrival. The cores' clocks are one clock."""
+    def arrivals_by_core(self) -> list[NDArray[np.void]]:
+        """The samples (dtype ARRIVAL) that each core's filter saw, in its order."""
         logged = self._module.map("sink_logged").get(np.dtype("<u8"))
-        parts = [self._log[core * _LOG :][: int(count)] for core, count in enumerate(logged)]
-        merged = np.concatenate(parts)
+        return [self._log[core * _LOG :][: int(count)] for core, count in enumerate(logged)]
+
+    def arrivals(self) -> NDArray[np.void]:
+        """The samples of all cores in order of arrival. The cores' clocks are one clock."""
+        merged = np.concatenate(self.arrivals_by_core())
         return merged[np.argsort(merged["time"], kind="stable")]
 
     def order(self) -> Order:

@@ -19,6 +19,10 @@ LOSSLESS_BATCH = 128
 """A batch that was never seen to overrun the 256 places of a veth's ring."""
 FASTEST = 100_000_000
 """Frames a second that may be asked for."""
+SEARCHES = ("search", "best")
+"""In place of a rate: a load that is searched for (`bench.search`)."""
+MOST_LOSS = 0.5
+"""Share of the offered packets that such a search may be allowed to lose."""
 LONGEST_BURST = 65536
 LONGEST_MODERATION = 10_000
 """µs."""

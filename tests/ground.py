@@ -1,6 +1,8 @@
 """What lab tests of traffic share."""
 
 from bench.lab import Lab
+from bench.sink import Sink
+from bench.wire import Wire
 from steering import cores, plan
 from steering.datapath import Datapath, Units
 from steering.plan import Plan
@@ -19,3 +21,12 @@ def planned(text: str, **common: str) -> Plan:
 
 def attached(lab: Lab, text: str, units: Units | None = None, **common: str) -> Datapath:
     return Datapath(lab.target, planned(text, **common), units)
+
+
+def accounted(sink: Sink, datapath: Datapath, wire: Wire, before: dict[str, int]) -> tuple[int, int]:
+    """Packets that arrived, or were lost by a name of ours; and those that the NIC's ring has lost since."""
+    drops = datapath.totals().drops.values()
+    return (
+        sink.delivered + sum(sum(names.values()) for names in drops),
+        wire.counts()["drop_ring"] - before["drop_ring"],
+    )

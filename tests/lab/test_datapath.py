@@ -4,7 +4,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from ground import NIC_CORE, WORKER_CORE, attached, planned
+from ground import NIC_CORE, WORKER_CORE, accounted, attached, planned
 from pyroute2 import IPRoute
 
 from bench import lab as labs
@@ -69,17 +69,11 @@ def test_at_full_rate_every_packet_is_accounted_for(flannel: Lab, units: Units, 
             before = wire.counts()
             with attached(flannel, policy, units, deliver=deliver) as datapath:
                 wire.send(count)
-
-                def known() -> tuple[int, int]:
-                    ring = wire.counts()["drop_ring"] - before["drop_ring"]  # noqa: B023
-                    drops = datapath.totals().drops.values()
-                    return sink.delivered + sum(sum(names.values()) for names in drops), ring
-
                 wait_for(
-                    lambda: sum(known()) == count,
+                    lambda: sum(accounted(sink, datapath, wire, before)) == count,  # noqa: B023
                     lambda: f"{count}: {sink.counts()} {datapath.totals()} {wire.counts()}",
                 )
-                totals, ring = datapath.totals(), known()[1]
+                totals, ring = datapath.totals(), accounted(sink, datapath, wire, before)[1]
             assert wire.counts()["drop_refused"] == 0
             assert totals.steer["seen"] == count - ring == totals.steer["local"] + totals.steer["remote"]
             assert totals.sent[WORKER_CORE] == totals.done[WORKER_CORE] + totals.lost[WORKER_CORE]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ground import NIC_CORE, WORKER_CORE, attached
+from ground import NIC_CORE, WORKER_CORE, accounted, attached
 from pyroute2 import IPRoute
 from scapy.utils import checksum
 
@@ -77,17 +77,11 @@ def test_at_full_rate_every_packet_is_accounted_for(units: Units) -> None:
             before = wire.counts()
             with attached(lab, "roundrobin", units, deliver=deliver) as datapath:
                 wire.send(count)
-
-                def known() -> tuple[int, int]:
-                    ring = wire.counts()["drop_ring"] - before["drop_ring"]  # noqa: B023
-                    drops = datapath.totals().drops.values()
-                    return sink.delivered + sum(sum(names.values()) for names in drops), ring
-
                 wait_for(
-                    lambda: sum(known()) == count,
+                    lambda: sum(accounted(sink, datapath, wire, before)) == count,  # noqa: B023
                     lambda: f"{count}: {sink.counts()} {datapath.totals()} {wire.counts()}",
                 )
-                totals, ring = datapath.totals(), known()[1]
+                totals, ring = datapath.totals(), accounted(sink, datapath, wire, before)[1]
             assert totals.steer["seen"] == count - ring == totals.steer["local"] + totals.steer["remote"]
 
 

@@ -37,20 +37,20 @@ def test_what_comes_on_one_core_is_read_in_its_order(flannel: Lab, batch: int) -
         assert int(sink.latency().sum()) == N
 
 
-def test_two_cores_at_once_are_read_as_their_filters_saw_them(flannel: Lab, units: Units) -> None:
-    """The filters' clock stands for the order in which packets get into the socket: near enough, within what
-    is under way at once."""
-    window = 64
+def test_two_cores_at_once_are_read_each_in_the_order_that_its_filter_saw(flannel: Lab, units: Units) -> None:
+    """The clock merges the cores' logs, and a core may be held up between its filter and the socket. Within a
+    core nothing may overtake: there the reader and the filter must agree to the packet."""
     with (
         attached(flannel, "roundrobin", units),
         Sink(flannel, EVERY, Reads(WORKER_CORE)) as sink,
         Wire(flannel, Traffic(), NIC_CORE) as wire,
     ):
-        wire.send_windowed(N, lambda: sink.delivered, window)
-        assert len(sink.by_core()) == 2
-        read, came = sink.readers[0].arrivals()["sequence"], sink.arrivals()["sequence"]
-        assert sorted(read.tolist()) == sorted(came.tolist()) == list(range(N))
-        assert np.abs(np.argsort(read) - np.argsort(came)).max() < window
+        wire.send_windowed(N, lambda: sink.delivered)
+        read = sink.readers[0].arrivals()["sequence"]
+        logs = [log["sequence"] for log in sink.arrivals_by_core() if len(log)]
+        assert len(logs) == 2 and sorted(read.tolist()) == list(range(N))
+        for log in logs:
+            assert read[np.isin(read, log)].tolist() == log.tolist()
 
 
 def test_what_no_reader_takes_in_time_is_counted_by_the_kernel() -> None:

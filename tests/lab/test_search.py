@@ -7,10 +7,11 @@ from commands import overspray
 
 def test_a_comparison_at_loads_that_are_searched_for() -> None:
     line = ("ab", "flannel/none", "flannel/rps-vxlan+gro-list", "--rate", "search", "--loss", "0.5")
-    done = overspray(*line, "--rounds", "1", "--seconds", "0.02", "--no-explain", "--json")
+    done = overspray(*line, "--rounds", "1", "--seconds", "0.02", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["metric"], found["reasons"]) == ("loss_free_pps", [])
+    assert found["traffic"]["rate"] == "search"
     [trials] = found["trials"]
     for side in "ab":
         last, row = trials[side][-1], found["variants"][side]

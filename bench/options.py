@@ -1,0 +1,17 @@
+"""Options that several commands have, so that they are called and explained alike."""
+
+from typing import Annotated
+
+import typer
+
+from bench.traffic import LARGEST, LARGEST_BATCH, MOST_FLOWS, SMALLEST
+
+Payload = Annotated[int, typer.Option(help=f"Bytes a datagram, {SMALLEST} to {LARGEST}.")]
+Flows = Annotated[int, typer.Option(help=f"Flows, sent in turn; 1 to {MOST_FLOWS}.")]
+Batch = Annotated[int, typer.Option(help=f"Frames put on the wire at once, 1 to {LARGEST_BATCH}.")]
+Mtu = Annotated[int, typer.Option(help="Of the containers' devices; the underlay's is 100 more.")]
+Ip = Annotated[int, typer.Option(help="IP version of the packets: 4 or 6.")]
+OuterIp = Annotated[int, typer.Option(help="IP version that a tunnel goes over: 4 or 6.")]
+Core = Annotated[int | None, typer.Option(help="The NIC's core; if left out, the first.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides the order within rounds, and the interval.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
