@@ -93,9 +93,9 @@ class Axis:
 
 
 def _sink(text: str) -> None:
-    from bench.reader import sink_of  # heavy
+    from bench.sink import user_of  # heavy
 
-    sink_of(text)
+    user_of(text)
 
 
 def _load(text: str) -> None:

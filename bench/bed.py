@@ -6,19 +6,20 @@ from dataclasses import dataclass
 
 from bench import frame, rss
 from bench import lab as labs
+from bench.application import Runs
 from bench.lab import Lab
 from bench.lab_plan import Plan as LabPlan
 from bench.losses import Losses
 from bench.observer import Observer
-from bench.reader import sink_of
 from bench.seen import Seen
-from bench.sink import SHARE, Sink
+from bench.sink import SHARE, Sink, user_of
 from bench.traffic import Traffic
 from bench.variant import Variant
 from bench.wire import NEEDS, Wire
 from steering import cores, doctor, plan, stock
 from steering.closing import Closing
 from steering.datapath import Datapath, Units
+from steering.errors import BadInput
 from steering.undo import Changes
 
 
@@ -72,8 +73,10 @@ class Bed(Closing):
         sink: str = "count",
     ) -> None:
         """``ip`` is the version of the packets, ``outer_ip`` that of a tunnel around them; ``sink`` as
-        `bench.reader.sink_of` has it."""
-        self._reads = sink_of(sink)
+        `bench.sink.user_of` has it."""
+        self._user = user_of(sink)
+        if isinstance(self._user, Runs) and self._user.is_iperf3 and traffic.flows > 1:
+            raise BadInput(f"sink '{sink}' takes one flow, not {traffic.flows}: choose --flows 1")
         self.nic_core = cores.usable()[0] if nic_core is None else nic_core
         cores.require_usable(self.nic_core)
         for variant in variants:
@@ -81,7 +84,8 @@ class Bed(Closing):
         plans = {each.case: labs.planned(each.case, containers, mtu, ip, outer_ip) for each in variants}
         for each in plans.values():
             frame.build(each, traffic.payload)  # says so where it does not fit
-        doctor.require(*NEEDS, *dict.fromkeys(row for variant in variants for row in variant.needs))
+        rows = [*NEEDS, *(row for variant in variants for row in variant.needs)]
+        doctor.require(*dict.fromkeys(rows + ["IPv6"] * (6 in (ip, outer_ip))))
         self.traffic = traffic
         with ExitStack() as stack:
             self._units = stack.enter_context(Units())
@@ -93,8 +97,8 @@ class Bed(Closing):
 
     @property
     def sink(self) -> str:
-        """What receives, written out: ``count``, or ``read:core=N,batch=N``."""
-        return str(self._reads or "count")
+        """What receives, written out: ``count``, or ``read:core=N,batch=N``, or ``app:core=N,run=…``."""
+        return str(self._user or "count")
 
     @property
     def labs(self) -> list[Lab]:
@@ -132,6 +136,6 @@ class Bed(Closing):
     def _equipped(self, stack: ExitStack, lab: Lab) -> Case:
         # A flow has one reader, which a connected socket tells RFS.
         is_one = self.traffic.flows == 1
-        sink = stack.enter_context(Sink(lab, SHARE, self._reads, connected=bool(self._reads) and is_one))
+        sink = stack.enter_context(Sink(lab, SHARE, self._user, connected=bool(self._user) and is_one))
         wire = stack.enter_context(Wire(lab, self.traffic, self.nic_core))
         return Case(lab, wire, sink, stack.enter_context(Losses([*lab.names.values()])))

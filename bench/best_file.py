@@ -25,13 +25,21 @@ _HOST = ("kernel", "cpu", "cores")
 """Of a fingerprint: what another host's sweep is known by."""
 
 
-def key(traffic: Traffic, ip: int = 4, outer_ip: int = 4) -> dict[str, int]:
-    """What a sweep is for: it is made at full rate with equal shares, and serves for every rate, however."""
+Key = Mapping[str, int | str]
+"""What a sweep is for, as options of the command."""
+
+
+def key(traffic: Traffic, ip: int = 4, outer_ip: int = 4, sink: str = "count") -> Key:
+    """Of a comparison's: a sweep is made at full rate with equal shares, and serves for every rate, however.
+
+    One with a reader serves for readers on any core, with any batch, and for applications.
+    """
     versions = {name: version for name, version in (("ip", ip), ("outer-ip", outer_ip)) if version != 4}
-    return {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch, **versions}
+    user = {} if sink == "count" else {"sink": "read"}
+    return {"payload": traffic.payload, "flows": traffic.flows, "batch": traffic.batch, **versions, **user}
 
 
-def place(case: str, sent: Mapping[str, int]) -> Path:
+def place(case: str, sent: Key) -> Path:
     """Where a sweep that begins now is to be; ``sent`` is its :func:`key`."""
     return FOLDER / f"{_stem(case, sent)}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
 
@@ -69,7 +77,7 @@ class Saving(Closing):
 
 
 def resolved(
-    variants: Sequence[Variant], sent: Mapping[str, int], core: int | None, say: Callable[[str], None]
+    variants: Sequence[Variant], sent: Key, core: int | None, say: Callable[[str], None]
 ) -> list[Variant]:
     """The variants, with each ``stock-best`` replaced by what the newest sweep of that case and :func:`key`
     found best; which that is, and what speaks against it, is said.
@@ -86,9 +94,7 @@ def add_origins(report: dict[str, Any], variants: Sequence[Variant]) -> None:
     report["warnings"] += [warning for one in origins.values() for warning in one.warnings]
 
 
-def _resolved(
-    variant: Variant, sent: Mapping[str, int], core: int | None, say: Callable[[str], None]
-) -> Variant:
+def _resolved(variant: Variant, sent: Key, core: int | None, say: Callable[[str], None]) -> Variant:
     without = variant.steering.args.get("without", "")
     if variant.coalescing or variant.steering.args.keys() - {"without"}:
         raise BadInput(f"'{variant}': {STOCK_BEST} has its own settings: its one knob is without=gro-list")
@@ -139,7 +145,7 @@ def _variant(file: Path, case: str, text: str) -> Variant:
     return found
 
 
-def _newest(case: str, sent: Mapping[str, int]) -> Path:
+def _newest(case: str, sent: Key) -> Path:
     stem = _stem(case, sent)
     if found := sorted(FOLDER.glob(f"{stem}-*.json")):
         return found[-1]
@@ -149,7 +155,7 @@ def _newest(case: str, sent: Mapping[str, int]) -> Path:
     )
 
 
-def _stem(case: str, sent: Mapping[str, int]) -> str:
+def _stem(case: str, sent: Key) -> str:
     return "-".join((case, *(f"{name}={value}" for name, value in sent.items())))
 
 

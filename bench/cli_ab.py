@@ -1,19 +1,23 @@
 """``overspray ab A B``: two variants against each other, in interleaved rounds."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.lab_plan import Plan
-from bench.options import AsJson, Batch, Core, Flows, Ip, Mtu, OuterIp, Payload, Seed
+from bench.options import AsJson, Batch, Core, Flows, Ip, Mtu, OuterIp, Payload, Seed, SinkText, rate_of
 from bench.traffic import ARRIVALS, MOST_LOSS, SEARCHES, Traffic
 from steering.errors import BadInput
+
+if TYPE_CHECKING:  # heavy
+    from bench.bed import Bed
+    from bench.rounds import Timing
+    from bench.variant import Variant
 
 FEWEST_ROUNDS = 1
 LONGEST_S = 60.0
 _EXPLAIN_S = 0.2
-LOWEST_RATE = 100
-"""Packets a second: a run waits for a thousand of them."""
 STARTING_RATE = 1_000_000
 """Of traffic whose rate is searched for: it has one in every trial."""
 
@@ -48,9 +52,7 @@ def ab(
     mtu: Mtu = Plan.inner_mtu,
     ip: Ip = 4,
     outer_ip: OuterIp = 4,
-    sink: Annotated[
-        str, typer.Option(help="count: the path's ceiling; read[:core=N,batch=N]: an application reads.")
-    ] = "count",
+    sink: SinkText = "count",
     core: Core = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run, after its warm-up.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Rounds; fewer than 6 support no verdict.")] = 7,
@@ -81,43 +83,25 @@ def ab(
         payload,
         shares.count(",") + 1 if shares else flows,
         batch,
-        rate=STARTING_RATE if rate in SEARCHES else _rate(rate),
+        rate=STARTING_RATE if rate in SEARCHES else rate_of(rate, *SEARCHES),
         arrivals=arrivals,
         moderation=moderation,
         shares=shares,
     )
-    variants = resolved(variants, key(traffic, ip, outer_ip), core, _to_stderr)
+    variants = resolved(variants, key(traffic, ip, outer_ip, sink), core, _to_stderr)
 
     import json
 
-    from bench.ab import lines, report
+    from bench.ab import lines
     from bench.bed import Bed
-    from bench.explain import explained
-    from bench.progress import noted
     from bench.rounds import Timing
-    from bench.rounds import rounds as measured
-    from bench.search import Search
 
     timing = Timing(rounds, seconds, seed=seed)
-    with Bed(variants, traffic, core, containers, mtu, ip, outer_ip, sink) as bed, noted() as note:
-        for side, variant in zip("ab", variants, strict=True):
-            with bed.in_effect(variant) as effect:
-                shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
-                typer.echo(f"{side} {variant}: {shown}", err=True)
-        found = []
-        measure = Search(rate, loss, note) if rate in SEARCHES else None
-        for each in measured(bed, variants, timing, note, measure):
-            found.append(each)
-            typer.echo(
-                f"round {len(found)}/{rounds}: a {each[0].rate / 1e6:.3f}, b {each[1].rate / 1e6:.3f} Mpps, "
-                f"{each[1].rate / each[0].rate:.2f} times",
-                err=True,
-            )
-        told = []
-        if explain and measure is None:  # each was at a load of its own
-            note("a run of each that tells reasons")
-            told = explained(bed, variants, min(seconds, _EXPLAIN_S), _to_stderr)
-    result = report([one for one, _ in found], [two for _, two in found], seed, traffic, bed.sink, told, rate)
+    lab = {"containers": containers, "mtu": mtu, "ip": ip, "outer_ip": outer_ip}
+    with Bed(variants, traffic, core, sink=sink, **lab) as bed:
+        _show_settings(bed, variants)
+        result = _measured(bed, variants, timing, rate, loss, explain)
+    result["lab"] = lab
     add_origins(result, variants)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -126,14 +110,37 @@ def ab(
         typer.echo(line)
 
 
+def _show_settings(bed: "Bed", variants: Sequence["Variant"]) -> None:
+    """What is in effect with each, before anything is measured."""
+    for side, variant in zip("ab", variants, strict=True):
+        with bed.in_effect(variant) as effect:
+            shown = ", ".join(f"{name} {value}" for name, value in effect.settings.items())
+            _to_stderr(f"{side} {variant}: {shown}")
+
+
+def _measured(
+    bed: "Bed", variants: Sequence["Variant"], timing: "Timing", rate: str, loss: float, explain: bool
+) -> dict[str, Any]:
+    """The rounds, each told as it ends, and what `bench.ab.report` makes of them."""
+    from bench.ab import report
+    from bench.explain import explained
+    from bench.progress import noted
+    from bench.rounds import rounds
+    from bench.search import Search
+
+    a, b, told = [], [], []
+    with noted() as note:
+        measure = Search(rate, loss, note) if rate in SEARCHES else None
+        for one, two in rounds(bed, variants, timing, note, measure):
+            a.append(one)
+            b.append(two)
+            both = f"a {one.rate / 1e6:.3f}, b {two.rate / 1e6:.3f} Mpps, {two.rate / one.rate:.2f} times"
+            _to_stderr(f"round {len(a)}/{timing.rounds}: {both}")
+        if explain and measure is None:  # each was at a load of its own
+            note("a run of each that tells reasons")
+            told = explained(bed, variants, min(timing.seconds, _EXPLAIN_S), _to_stderr)
+    return report(a, b, timing.seed, bed.traffic, bed.sink, told, rate)
+
+
 def _to_stderr(text: str) -> None:
     typer.echo(text, err=True)
-
-
-def _rate(text: str) -> int | None:
-    if text == "full":
-        return None
-    if not text.isdecimal() or int(text) < LOWEST_RATE:
-        words = ", ".join(("full", *SEARCHES))
-        raise BadInput(f"rate '{text}': choose {words}, or packets a second, {LOWEST_RATE} or more")
-    return int(text)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bench.lab_plan import CASES, Plan
-from bench.options import AsJson, Batch, Core, Flows, Ip, Mtu, OuterIp, Payload, Seed
+from bench.options import AsJson, Batch, Core, Flows, Ip, Mtu, OuterIp, Payload, Seed, SinkText
 from bench.traffic import Traffic
 from steering.errors import BadInput
 
@@ -26,6 +26,7 @@ def stock_best(
     mtu: Mtu = Plan.inner_mtu,
     ip: Ip = 4,
     outer_ip: OuterIp = 4,
+    sink: SinkText = "count",
     core: Core = None,
     seconds: Annotated[float, typer.Option(help="Seconds of each run of the last few variants.")] = 0.5,
     rounds: Annotated[int, typer.Option(help="Their rounds; fewer than 6 support no verdict.", min=1)] = 9,
@@ -41,10 +42,10 @@ def stock_best(
     """Find the best of stock Linux for a traffic at full rate, and save the sweep; minutes.
 
     Tried are: RPS at the NIC, the tunnel and the containers' ends, alone and together, each with and without
-    the NIC's core; with every kind of GRO; with and without threads that poll the NIC. A few short runs of
-    all, more of the best quarter, and so on; the last ones meet in the same rounds, and the result says how
-    sure it is. Later commands know it, in this folder, as CASE/stock-best (without=gro-list: the best that
-    does without).
+    the NIC's core; RFS, where one flow is read; RSS, where there are several; with every kind of GRO; with
+    and without threads that poll the NIC. A few short runs of all, more of the best quarter, and so on; the
+    last ones meet in the same rounds, and the result says how sure it is. Later commands with such a sink
+    know it, in this folder, as CASE/stock-best (without=gro-list: the best that does without).
     """
     if not 0 < seconds <= LONGEST_S:
         raise BadInput(f"seconds {seconds:g} is out of range: choose from above 0 to {LONGEST_S:g}")
@@ -74,11 +75,11 @@ def stock_best(
 
     doctor.require("capabilities", "BPF")
     timing = Timing(rounds, seconds, seed)
-    variants = named or possible(candidates(case, nic_core), say)
+    variants = named or possible(candidates(case, nic_core, flows, sink != "count"), say)
     needed = sum(turn.needs(count) for count, turn in stages(len(variants), timing))
     say(f"{len(variants)} variants: about {needed:.0f} s")
-    lab = {"mtu": mtu, "ip": ip, "outer_ip": outer_ip}
-    with Saving(out or place(case, key(traffic, ip, outer_ip))) as saving, noted() as note:
+    lab = {"mtu": mtu, "ip": ip, "outer_ip": outer_ip, "sink": sink}
+    with Saving(out or place(case, key(traffic, ip, outer_ip, sink))) as saving, noted() as note:
         saved = sweep(variants, traffic, timing, core, lab, saving, note, say)
     if as_json:
         typer.echo(json.dumps({"file": str(saving.path), **saved}, indent=2))

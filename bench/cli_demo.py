@@ -33,7 +33,7 @@ def demo(
     import json
     import time
 
-    from bench import cli_bench, cli_report, conduct
+    from bench import cli_bench, cli_report, conduct, results
     from bench import demo as first
     from steering import doctor
 
@@ -48,13 +48,17 @@ def demo(
         *cli_bench.listed(experiment, conduct.runs_of(experiment, left), conduct.needed(experiment, left))
     ]
     missing = first.unswept(experiment)
-    lines += [f"before that, a sweep for {case}/stock-best: payload {sent.payload}" for case, sent in missing]
+    lines += [
+        f"before that, a sweep for {case}/stock-best: payload {sent.payload}, sink {sink}"
+        for case, sent, sink in missing
+    ]
     if dry_run:
         typer.echo(json.dumps({"plan": lines}, indent=2) if as_json else "\n".join(lines))
         return
     for line in lines:
         say(line)
-    for case, sent in missing:
-        first.sweep(case, sent, say)
+    results.require_room(directory)  # before the sweeps, which take a minute or two
+    for case, sent, sink in missing:
+        first.sweep(case, sent, sink, say)
     conduct.conduct(experiment, directory, f"overspray demo{' --quick' * quick}", say)
     cli_report.make([directory], directory, as_json)

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from bench.options import Core
+from bench.options import AsJson, Core, Flows, Ip, OuterIp, Payload, Rate, SinkText, rate_of
+from bench.traffic import Traffic
 from steering.errors import BadInput
 
 
@@ -15,11 +16,17 @@ def register(app: typer.Typer) -> None:
 
 def profile(
     variants: Annotated[list[str], typer.Argument(help="[CASE/]STEERING[:KNOB=VALUE,…][+COALESCING] …")],
+    payload: Payload = Traffic.payload,
+    flows: Flows = Traffic.flows,
+    rate: Rate = "full",
+    ip: Ip = 4,
+    outer_ip: OuterIp = 4,
+    sink: SinkText = "count",
     seconds: Annotated[float, typer.Option(help="Of each run.")] = 3.0,
     core: Core = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Sample each variant at full rate, with 18 bytes of payload: ns of each core a packet, by stage."""
+    """Sample each variant while packets come: ns of each core for a delivered packet, by stage."""
     if not 0 < seconds <= 60:
         raise BadInput(f"seconds {seconds:g} is out of range: choose from above 0 to 60")
     import json
@@ -28,13 +35,14 @@ def profile(
     from bench.bed import Bed
     from bench.best_file import key, resolved
     from bench.profile import profile as sampled
-    from bench.traffic import Traffic
     from bench.variant import Variant
 
+    traffic = Traffic(payload, flows, rate=rate_of(rate))
     parsed = [Variant.parse(text) for text in variants]
-    parsed = resolved(parsed, key(Traffic()), core, lambda text: typer.echo(text, err=True))
+    sent = key(traffic, ip, outer_ip, sink)
+    parsed = resolved(parsed, sent, core, lambda text: typer.echo(text, err=True))
     found = []
-    with Bed(parsed, Traffic(), core) as bed:
+    with Bed(parsed, traffic, core, ip=ip, outer_ip=outer_ip, sink=sink) as bed:
         for each in parsed:
             typer.echo(f"sampling {each} for {seconds:g} s", err=True)
             found.append(sampled(bed, each, seconds))

@@ -103,7 +103,7 @@ def stand_ins(experiment: Experiment, say: Say) -> list[list[Variant]]:
     found = []
     for point in experiment.points:
         bed = bed_of(point)
-        sent = key(traffic_of(point), bed["ip"], bed["outer_ip"])
+        sent = key(traffic_of(point), bed["ip"], bed["outer_ip"], bed["sink"])
         found.append(resolved(asked, sent, bed["nic_core"], say))
     return found
 

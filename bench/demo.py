@@ -37,29 +37,32 @@ def described(quick: bool = False) -> Experiment:
     return replace(whole, rounds=6, seconds=0.25, traffic=sent, plot=("rates",))
 
 
-def unswept(experiment: Experiment) -> list[tuple[str, Traffic]]:
-    """Cases and traffic of which ``stock-best`` is asked, and no sweep of this host is saved."""
+def unswept(experiment: Experiment) -> list[tuple[str, Traffic, str]]:
+    """Cases, traffic and sinks of which ``stock-best`` is asked, and no sweep of this host is saved."""
     cases = {variant.case for variant in map(Variant.parse, experiment.variants) if variant.is_stand_in}
-    found: dict[str, tuple[str, Traffic]] = {}
+    found: dict[str, tuple[str, Traffic, str]] = {}
     for case in sorted(cases):
         for point in experiment.points:
             traffic = traffic_of(point)
             sent = Traffic(traffic.payload, traffic.flows, traffic.batch)
-            if not _is_known(case, sent, bed_of(point)["nic_core"]):
-                found.setdefault(f"{case} {sent}", (case, sent))
+            bed = bed_of(point)
+            if not _is_known(case, sent, bed["nic_core"], bed["sink"]):
+                found.setdefault(f"{case} {sent} {bed['sink']}", (case, sent, bed["sink"]))
     return list(found.values())
 
 
-def sweep(case: str, sent: Traffic, say: Say) -> None:
+def sweep(case: str, sent: Traffic, sink: str, say: Say) -> None:
     """Find the best of a few stock variants, and save it for all later comparisons; raises as `Bed`."""
     tried = [Variant.parse(f"{case}/{steering}{gro}") for steering, gro in product(AMONG, _GRO)]
-    with Saving(place(case, key(sent, 4, 4))) as saving, noted() as note:
-        stock_best.sweep(stock_best.possible(tried, say), sent, _SWEEP, None, {}, saving, note, say)
+    with Saving(place(case, key(sent, sink=sink))) as saving, noted() as note:
+        lab = {"sink": sink}
+        stock_best.sweep(stock_best.possible(tried, say), sent, _SWEEP, None, lab, saving, note, say)
 
 
-def _is_known(case: str, sent: Traffic, core: int | None) -> bool:
+def _is_known(case: str, sent: Traffic, core: int | None, sink: str) -> bool:
+    asked = [Variant.parse(f"{case}/{STOCK_BEST}")]
     try:
-        [found] = resolved([Variant.parse(f"{case}/{STOCK_BEST}")], key(sent, 4, 4), core, lambda _: None)
+        [found] = resolved(asked, key(sent, sink=sink), core, lambda _: None)
     except BadInput:
         return False
     return found.origin is not None and not found.origin.warnings

@@ -28,6 +28,7 @@ _IPV6 = {"disable_ipv6": "0", "addr_gen_mode": "1", "accept_ra": "0", "autoconf"
 """No address but the plan's, nothing asked of routers, no search for doubles."""
 _NO_IPV6 = {"disable_ipv6": "1"}
 _NODAD = 0x02
+_LOOPBACK = 1
 _LOCAL = 255
 """The routing table of a host's own addresses."""
 
@@ -44,6 +45,8 @@ def build(plan: Plan, names: Names) -> None:
                 _silence(plan.has_ipv6(role))
         with ExitStack() as stack:
             ip = {role: stack.enter_context(_netlink(name)) for role, name in names.items()}
+            for role in ip.keys() - {"wire"}:  # an application may talk to itself
+                ip[role].link("set", index=_LOOPBACK, state="up")
             _underlay(plan, names, ip)
             if plan.has_tunnel:
                 _tunnel(plan, names, ip)

@@ -39,6 +39,7 @@ STAGES: Mapping[str, str] = {
     "delivery": r"bpf_prog_\w+_(peer|peer_next)\b|skb_do_redirect",
     "sink": r"bpf_prog_\w+_sink\b|sk_filter_trim_cap",
     "free": r"skb_release|kfree_skb|sk_skb_reason_drop|napi_consume|page_pool_put|napi_pp_put",
+    "reading": r"recvmmsg|udp_recvmsg|__skb_recv_udp|_copy_to_iter|sock_recvmsg",
     "switch": r"schedule\b|__schedule|finish_task_switch|schedule_timeout",
 }
 """Name of a stage -> its functions. A sample belongs to the stage of the innermost one that is in any."""

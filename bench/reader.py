@@ -18,7 +18,6 @@ from bench.traffic import LARGEST
 from bench.wire import on_core
 from steering import cores, libc
 from steering.closing import Closing
-from steering.errors import BadInput
 from steering.knobs import Knob, read_knobs
 from steering.layout import header
 from steering.spec import Spec
@@ -53,13 +52,8 @@ _KNOBS = {
 }
 
 
-def sink_of(text: str) -> Reads | None:
-    """``count``: None; ``read[:core=N,batch=N]``. BadInput: no such sink, knob or core."""
-    spec = Spec.parse(text)
-    if spec.name == "count" and not spec.args:
-        return None
-    if spec.name != "read":
-        raise BadInput(f"sink '{text}': choose count, or read[:core=N,batch=N]")
+def reads_of(spec: Spec) -> Reads:
+    """Of ``read[:core=N,batch=N]``. BadInput: no such knob or core."""
     values = read_knobs("'read'", _KNOBS, spec.args)
     core = values["core"] if "core" in spec.args else cores.usable()[-1]
     cores.require_usable(core)

@@ -83,18 +83,23 @@ class Loaded:
         return self.sessions[-1].after
 
 
+def require_room(directory: Path) -> None:
+    """Make the directory where there is none. BadInput where it cannot be made or read."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        any(directory.iterdir())
+    except OSError as error:
+        raise BadInput(f"can't make result directory '{directory}': {error.strerror}") from None
+
+
 class Results:
     """The files of one experiment while it runs."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the directory. BadInput where it cannot be made, or holds something already."""
+        """Make the directory. Raises as :func:`require_room`; BadInput where it holds something already."""
         self.directory, self.session = directory, 1
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            taken = any(directory.iterdir())
-        except OSError as error:
-            raise BadInput(f"can't make result directory '{directory}': {error.strerror}") from None
-        if taken:
+        require_room(directory)
+        if any(directory.iterdir()):
             raise BadInput(f"'{directory}' is not empty, and results are never overwritten: name a new one")
         self._create(SAMPLES, "")
 

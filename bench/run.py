@@ -93,7 +93,7 @@ def measured(
     wire.begin(mark, effect.cores_of_flows, sent or bed.traffic)
     sink.begin(mark)
     seen, wired, counted = effect.seen(), wire.counts(), lost.read()
-    readers = [reader.thread for reader in sink.readers]
+    readers = sink.threads
     with wire.running() as threads:
         for thread in threads:
             bed.observer.watch(thread)

@@ -1,8 +1,9 @@
 """The sinks: a UDP socket in each container, whose filter counts every packet.
 
 `count` drops it there. That is the kernel path's ceiling: all that an application would be woken for, and no
-application. With `read` an application takes it (`bench.reader`). Order and latency are those of samples:
-whole windows of neighbours, for what overtakes whom only neighbours tell.
+application. With `read` one of ours takes it (`bench.reader`), with `app` any other (`bench.application`).
+Order and latency are those of samples: whole windows of neighbours, for what overtakes whom only neighbours
+tell.
 """
 
 import socket
@@ -13,20 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import iperf3
+from bench.application import Application, Runs
 from bench.frame import FIRST_PORT, SINK_PORT
 from bench.histogram import BUCKETS, count
 from bench.lab import Lab
-from bench.reader import Reader, Reads
+from bench.reader import Reader, Reads, reads_of
 from prototype.order import Order, measure
 from steering import cores, netns
 from steering.bpf import Kind
 from steering.closing import Closing
 from steering.compile import Module
+from steering.errors import BadInput
 from steering.layout import header
+from steering.spec import Spec
 
 _SO_ATTACH_BPF = 50
 _LAYOUT = header("sink.h")
 _LOG = _LAYOUT.constants["SINK_LOG"]
+_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 ARRIVAL = _LAYOUT.struct("arrival")
 
 
@@ -44,45 +50,91 @@ SHARE = Window(1024, 65536)
 """1.6 %: a sample costs the clock, 20 to 40 ns, and a line of the log."""
 
 
+User = Reads | Runs
+"""Who takes what comes to a sink: a reader of ours, or a program."""
+
+
+def user_of(text: str) -> User | None:
+    """``count``: None; ``read[:core=N,batch=N]``; ``iperf3[:core=N]``; ``app:[core=N,]run=COMMAND``. The core
+    is the last one, if left out. BadInput: no such sink, knob, core or program.
+    """
+    form = "choose count, read[:core=N,batch=N], iperf3[:core=N], or app:[core=N,]run=COMMAND"
+    head, run, command = text.strip().partition("run=")
+    spec = Spec.parse(head.rstrip(":,") if run else text)
+    if spec.name == "count" and not spec.args:
+        return None
+    if spec.name == "read" and not run:
+        return reads_of(spec)
+    if (spec.name, run) not in {("app", "run="), ("iperf3", "")} or spec.args.keys() - {"core"}:
+        raise BadInput(f"sink '{text}': {form}")
+    runs = Runs(reads_of(Spec("read", spec.args)).core, command.strip() if run else iperf3.COMMAND)
+    runs.check()
+    return runs
+
+
 class Sink(Closing):
     """The sinks of one lab, as one. A context manager.
 
-    ``reads``: how each is read; None: none is. ``connected``: they receive from the wire's first flow alone,
-    as RFS wants it to know that flow's reader.
+    ``user``: who takes what comes to each; None: nobody. ``connected``: sockets of ours receive from the
+    wire's first flow alone, as RFS wants it to know that flow's reader.
     """
 
     def __init__(
-        self, lab: Lab, window: Window = EVERY, reads: Reads | None = None, connected: bool = False
+        self, lab: Lab, window: Window = EVERY, user: User | None = None, connected: bool = False
     ) -> None:
-        self._window, self.reads = window, reads
+        self._window, self._user = window, user
         self.readers: list[Reader] = []
+        self.applications: list[Application] = []
         with ExitStack() as stack:
             self._module = stack.enter_context(Module("sink.bpf.c", defines={"CORES": cores.possible()}))
             program = self._module.load("sink", Kind.SOCKET_FILTER)
             self._log = self._module.map("sink_log").mapped(ARRIVAL)
             self.begin(1)
-            family = socket.AF_INET6 if lab.plan.inner == 6 else socket.AF_INET
+            filter = struct.pack("=i", program)
             for name, address in lab.sinks:
+                if isinstance(user, Runs):
+                    started = stack.enter_context(Application(name, address, SINK_PORT, user))
+                    for one in started.sockets:
+                        one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, filter)
+                    self.applications.append(started)
+                    continue
                 with netns.entered(name):
-                    one = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+                    one = stack.enter_context(socket.socket(_FAMILY[lab.plan.inner], socket.SOCK_DGRAM))
                 # The filter before bind: a packet in between would be queued and not counted.
-                one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, struct.pack("=i", program))
+                one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_BPF, filter)
                 one.bind((address, SINK_PORT))
                 if connected:
                     one.connect((lab.plan.sender, FIRST_PORT))
-                if reads:
-                    self.readers.append(stack.enter_context(Reader(one, reads, self._is_sampled)))
+                if isinstance(user, Reads):
+                    self.readers.append(stack.enter_context(Reader(one, user, self._is_sampled)))
             self._open = stack.pop_all()
+
+    @property
+    def reads(self) -> bool:
+        """Whether readers of ours take what comes, so that order and latency are as they had it."""
+        return isinstance(self._user, Reads)
+
+    @property
+    def threads(self) -> list[int]:
+        """Of those who take what comes, as the kernel knows them."""
+        return [
+            *(reader.thread for reader in self.readers),
+            *(thread for each in self.applications for thread in each.threads),
+        ]
 
     def begin(self, run: int) -> None:
         """Forget all, and count packets of that run from now on."""
         for name in ("sink_counters", "sink_latency", "sink_logged"):
             table = self._module.map(name)
             table.put(0, bytes(table.size * cores.possible()))
-        for reader in self.readers:
-            reader.forget()
-        values = (run, self._window.period - 1, self._window.length, self.reads is not None)
-        self._module.map("sink_settings").put(0, struct.pack("=4I", *values))
+        users: list[Reader | Application] = [*self.readers, *self.applications]
+        for each in users:
+            each.forget()
+        values = (
+            *(run, self._window.period - 1, self._window.length),
+            *(self._user is not None, isinstance(self._user, Runs)),
+        )
+        self._module.map("sink_settings").put(0, struct.pack("=5I", *values))
 
     def counts(self) -> dict[str, int]:
         """All of enum sink_counter by name, summed over the cores."""
@@ -96,11 +148,15 @@ class Sink(Closing):
 
     @property
     def delivered(self) -> int:
-        """Packets of this run that came to their end: read, where somebody reads."""
+        """Packets of this run that came to their end: read, where a reader of ours does; to an application,
+        those that had room."""
         for reader in self.readers:
             if reader.error:
                 raise reader.error
-        return sum(reader.read for reader in self.readers) if self.reads else self.arrived
+        if self.reads:
+            return sum(reader.read for reader in self.readers)
+        dropped = sum(each.dropped for each in self.applications)  # before what came: never more than that
+        return self.arrived - dropped
 
     @property
     def bytes(self) -> int:

@@ -59,13 +59,21 @@ class Stage:
         return {**asdict(self.timing), "samples": samples}
 
 
-def candidates(case: str, nic_core: int) -> list[Variant]:
-    """All combinations, of which this host may not be able to do some (:func:`possible`)."""
+def candidates(case: str, nic_core: int, flows: int = 1, is_read: bool = False) -> list[Variant]:
+    """All combinations, of which this host may not be able to do some (:func:`possible`).
+
+    RSS where there are several flows, for it knows nothing else to spread; RFS where there is one, and
+    ``is_read``: only then is its socket connected, as it must be.
+    """
     usable = cores.usable()
     others = [core for core in usable if core != nic_core]
     masks = [f"{sum(1 << core for core in chosen):x}" for chosen in (others, usable) if chosen]
     devices = PATHS[case]
     steerings = [Spec("none"), *_rps(devices, masks)]
+    if flows > 1:
+        steerings += [Spec("rss", {"mask": mask}) for mask in masks]
+    elif is_read:
+        steerings += [Spec("rfs" if device == "nic" else f"rfs-{device}") for device in devices]
     threads = ["", *(f"threaded:mask={mask}" for mask in masks)]
     return [
         Variant(case, steering, tuple(Spec.parse(text) for text in coalescing if text))
@@ -112,7 +120,7 @@ def sweep(
     say: Say,
 ) -> dict[str, Any]:
     """Measure, save, and return what was saved; ``timing`` is that of the last few; ``lab`` has
-    ``mtu``, ``ip`` and ``outer_ip`` of the `Bed`, as which it raises.
+    ``mtu``, ``ip``, ``outer_ip`` and ``sink`` of the `Bed`, as which it raises.
 
     BadInput where one is not stock, or of another case. OversprayError where no variant is valid.
     """

@@ -17,6 +17,8 @@ LARGEST_BATCH = 256
 """Frames that the kernel makes at most before the receiver runs."""
 LOSSLESS_BATCH = 128
 """A batch that was never seen to overrun the 256 places of a veth's ring."""
+LOWEST_RATE = 100
+"""Packets a second: a run waits for a thousand of them."""
 FASTEST = 100_000_000
 """Frames a second that may be asked for."""
 SEARCHES = ("search", "best")

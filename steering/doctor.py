@@ -20,6 +20,7 @@ _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
 """PROC_USER_INIT_INO of include/linux/proc_ns.h."""
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _JIT = Path("/proc/sys/net/core/bpf_jit_enable")
+_IPV6 = Path("/proc/sys/net/ipv6/conf")
 _BTF = Path("/sys/kernel/btf/vmlinux")
 
 
@@ -138,6 +139,12 @@ def _cores() -> str:
     if len(usable) < 2:
         raise OversprayError(found)
     return found
+
+
+def _ipv6() -> str:
+    if not _IPV6.exists():
+        raise OversprayError("not there")
+    return "there"
 
 
 def _tool(command: str) -> Callable[[], str]:
@@ -259,6 +266,14 @@ _CHECKS = (
         tried=True,
     ),
     Check(
+        "IPv6",
+        _ipv6,
+        "inside the tunnel and outside, in the lab",
+        "boot without ipv6.disable=1, or type 'modprobe ipv6'",
+        needed=False,
+        tried=True,
+    ),
+    Check(
         "RPS",
         trials.rps,
         "stock Linux's own steering, to compare with",
@@ -310,6 +325,13 @@ _CHECKS = (
         _tool("iperf3"),
         "a real application as sender and receiver",
         "type 'apt-get install iperf3'",
+        needed=False,
+    ),
+    Check(
+        "sockperf",
+        _tool("sockperf"),
+        "a real application as a sink",
+        "type 'apt-get install sockperf'",
         needed=False,
     ),
     Check(

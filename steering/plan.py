@@ -14,10 +14,14 @@ from steering.spec import Spec
 
 MOST_WORKERS = header("policy.h").constants["MAX_WORKERS"]
 QUEUE = Knob(2048, 64, 16384, "packets", "frames that a worker's queue holds")
+NICE = Knob(
+    0, 0, 19, "(as nice(2))", "how far the workers' threads step back for applications on their cores"
+)
 COMMON = {
     "deliver": "how frames get into the container: peer (after GRO) or veth (by XDP)",
     "mask": "cores of the workers, hexadecimal; slot 1 is the lowest",
     "queue": QUEUE.help,
+    "nice": NICE.help,
 }
 """Knobs that every policy has: they belong to the datapath."""
 
@@ -40,11 +44,12 @@ class Plan:
     workers: tuple[int, ...]
     delivery: Delivery = Delivery.PEER
     queue: int = QUEUE.default
+    nice: int = NICE.default
 
     @property
     def key(self) -> str:
-        """One unit serves all plans of one key: they differ in knobs and delivery. What the C half says, not
-        when it was written, makes another."""
+        """One unit serves all plans of one key: they differ in knobs, delivery and nice. What the C half says,
+        not when it was written, makes another."""
         text = sha256(self.policy.header.read_bytes()).hexdigest()
         return f"{self.policy.folder} {text} {tuple(self.policy.knobs)} {self.workers} {self.queue}"
 
@@ -74,5 +79,6 @@ def read(spec: Spec, nic_core: int) -> Plan:
     if "mask" in spec.args:
         workers = cores.from_mask(spec.args["mask"])
     queue = QUEUE.read("queue", spec.args.get("queue", str(QUEUE.default)))
+    nice = NICE.read("nice", spec.args.get("nice", str(NICE.default)))
     values: Mapping[str, int] = read_knobs(f"policy '{policy.name}'", policy.knobs, own)
-    return Plan(policy, tuple(values.items()), tuple(workers), Delivery(deliver), queue)
+    return Plan(policy, tuple(values.items()), tuple(workers), Delivery(deliver), queue, nice)

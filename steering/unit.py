@@ -13,12 +13,12 @@ from ipaddress import ip_address
 import numpy as np
 from numpy.typing import NDArray
 
-from steering import bpf, cores
+from steering import bpf, cores, workers
 from steering.bpf import Kind
 from steering.closing import Closing
 from steering.compile import Module
 from steering.layout import header
-from steering.plan import Delivery, Plan
+from steering.plan import NICE, Delivery, Plan
 
 _SOURCES = ("steer.bpf.c", "deliver.bpf.c", "reconcile.bpf.c")
 _EVENTS = ("cpumap_enqueue", "cpumap_kthread", "devmap_xmit", "redirect_err")
@@ -99,7 +99,7 @@ class Unit(Closing):
 
     def __init__(self, plan: Plan, secret: int, more: tuple[str, ...] = ()) -> None:
         """``more`` sources are compiled with it, for :meth:`load`."""
-        self.plan = plan
+        self.plan, self._nice = plan, NICE.default
         with ExitStack() as stack:
             defines = {**plan.policy.defines(), "CORES": cores.possible()}
             self._module = stack.enter_context(Module(*_SOURCES, *more, defines=defines))
@@ -133,6 +133,9 @@ class Unit(Closing):
             except BaseException:
                 self.rest()  # half of them would miss losses without a word
                 raise
+        if plan.nice != self._nice:
+            workers.renice(self.cpumap, plan.workers, plan.nice)
+            self._nice = plan.nice
         self.plan = plan
         values = [value for _, value in plan.knobs] or [0]
         self._module.map("knobs").put(0, struct.pack(f"={len(values)}I", *values))
@@ -178,6 +181,11 @@ class Unit(Closing):
         )
 
     @property
+    def cpumap(self) -> int:
+        """The id of the map that has the workers' queues, as the kernel knows it."""
+        return self._module.map("cpumap").id()
+
+    @property
     def is_drained(self) -> bool:
         """Whether the workers have taken out all that was sent to them."""
         now = self.totals()
@@ -195,7 +203,7 @@ class Unit(Closing):
         self._module.map("workers").put(0, rows.tobytes())
         setting = np.zeros((), _MAPS.struct("settings"))
         setting["secret"] = secret
-        setting["cpumap"] = self._module.map("cpumap").id()
+        setting["cpumap"] = self.cpumap
         setting["devmap"] = self._module.map("devmap").id()
         return setting
 

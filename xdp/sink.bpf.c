@@ -59,7 +59,7 @@ int sink(struct __sk_buff *skb)
 	if (bpf_skb_load_bytes(skb, sizeof(struct udphdr), &stamp, sizeof(stamp)) ||
 	    stamp.run != setting->run) {
 		counters->count[SINK_FOREIGN]++;
-		return 0;
+		return setting->accept_foreign ? skb->len : 0;
 	}
 	counters->count[SINK_DELIVERED]++;
 	counters->count[SINK_BYTES] += skb->len - sizeof(struct udphdr);

@@ -1,5 +1,6 @@
 """Which core got which packets, every packet accounted for, and nothing lost when policies change."""
 
+import os
 import threading
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from bench.seen import passing
 from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
-from steering import netns
+from steering import netns, workers
 from steering.datapath import Datapath, Units
 from steering.errors import BadInput, OversprayError
 from steering.target import Target
@@ -79,6 +80,19 @@ def test_at_full_rate_every_packet_is_accounted_for(flannel: Lab, units: Units, 
             assert totals.sent[WORKER_CORE] == totals.done[WORKER_CORE] + totals.lost[WORKER_CORE]
             if policy.startswith("backlog") and deliver == "peer":
                 assert totals.drops == {}, "its limit keeps the queue from overflowing"
+
+
+def test_a_workers_thread_steps_back_as_the_plan_says(flannel: Lab, units: Units) -> None:
+    """Units are shared: the next plan has its own nice, not that of the last."""
+    with attached(flannel, "pin", units) as datapath:
+        [thread] = workers.threads(datapath.unit.cpumap).values()
+        for nice in (10, 19, 0):
+            datapath.swap(planned("pin", nice=str(nice)))
+            assert os.getpriority(os.PRIO_PROCESS, thread) == nice
+        datapath.swap(planned("pin", nice="5"))
+    with attached(flannel, "pin", units) as datapath:
+        assert [*workers.threads(datapath.unit.cpumap)] == [WORKER_CORE]
+        assert os.getpriority(os.PRIO_PROCESS, thread) == 0
 
 
 def test_swaps_under_traffic_lose_nothing(flannel: Lab, units: Units) -> None:

@@ -29,7 +29,9 @@ def test_it_has_all_cases_both_sinks_and_stock_at_its_best() -> None:
 
 def test_a_sweep_is_wanted_for_each_payload_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert [(case, sent.payload) for case, sent in demo.unswept(demo.described())] == [
-        ("flannel", 18),
-        ("flannel", 1400),
+    assert [(case, sent.payload, sink) for case, sent, sink in demo.unswept(demo.described())] == [
+        ("flannel", 18, "count"),
+        ("flannel", 18, "read"),
+        ("flannel", 1400, "count"),
+        ("flannel", 1400, "read"),
     ]

@@ -120,6 +120,26 @@ def test_all_combinations_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
         each.check(2)
 
 
+def test_rss_has_something_to_spread_and_rfs_somebody_to_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "usable", lambda: [0, 2, 3])
+    plain = {*map(str, candidates("linux", 2))}
+    read = {*map(str, candidates("linux", 2, is_read=True))}
+    assert read - plain >= {"linux/rfs", "linux/rfs-vxlan+gro-list"} and len(read - plain) == 2 * 4 * 3
+    many = candidates("linux", 2, flows=4, is_read=True)
+    assert {each.steering.name for each in many} == {"none", "rps", "rps-vxlan", "rss"}
+    for each in (*many, *candidates("flannel", 2, is_read=True)):
+        each.check(2)
+
+
+def test_a_sweep_with_a_reader_is_another_one() -> None:
+    assert place("flannel", key(TRAFFIC, sink="read:core=1")).name.startswith(
+        "flannel-payload=18-flows=1-batch=128-sink=read-"
+    )
+    assert key(TRAFFIC, sink="app:run=cat") == key(TRAFFIC, sink="read") != key(TRAFFIC, sink="count")
+    with pytest.raises(BadInput, match=r"stock-best --case flannel --payload 18 .* --sink read"):
+        resolved([Variant.parse("flannel/stock-best")], key(TRAFFIC, sink="read"), None, quiet)
+
+
 def test_on_one_core_there_is_one_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "usable", lambda: [2])
     assert {each.steering.args.get("mask") for each in candidates("native", 2)} == {None, "4"}

@@ -63,7 +63,7 @@ def test_what_the_doctor_must_find() -> None:
             "spread",
             "unknown steering 'spread': choose from backlog, flowcell, local, none, pin, rfs, rfs-veth",
         ),
-        ("local:cell=1", "unknown knob of policy 'local' 'cell': choose from deliver, mask, queue"),
+        ("local:cell=1", "unknown knob of policy 'local' 'cell': choose from deliver, mask, nice, queue"),
         ("none:mask=1", "unknown knob of 'none' 'mask': choose from netfilter"),
         ("rps:mask=0", "mask=0: write cores as a hexadecimal mask"),
         ("rps:mask=8000000000000000", "core 63 is not to be used here: choose from"),

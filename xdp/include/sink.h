@@ -14,6 +14,7 @@ struct sink_settings {
 	__u32 sample_mask;  /* length of a period, less one: a power of two */
 	__u32 sample_below; /* length of the window in it; 0: no samples */
 	__u32 accept;       /* 1: an application reads what was counted; 0: it is dropped */
+	__u32 accept_foreign; /* the same of what is not: an application may have its own protocol */
 };
 
 struct arrival {
