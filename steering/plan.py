@@ -48,8 +48,8 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """One unit serves all plans of one key: they differ in knobs, delivery and nice. What the C half says,
-        not when it was written, makes another."""
+        """One unit serves all plans of one key: they differ in knobs, delivery and nice. What the C half
+        says, not when it was written, makes another."""
         text = sha256(self.policy.header.read_bytes()).hexdigest()
         return f"{self.policy.folder} {text} {tuple(self.policy.knobs)} {self.workers} {self.queue}"
 
