@@ -59,16 +59,16 @@ def up_name(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_both_ends_are_ready_and_only_there(lab: Lab) -> None:
-    for name, device, address in (
-        (lab.wire_ns, lab.plan.wire, lab.plan.wire_ip),
-        (lab.host_ns, lab.plan.nic, lab.plan.nic_ip),
+    for name, device, addresses in (
+        (lab.wire_ns, lab.plan.wire, {lab.plan.wire_ip}),
+        (lab.host_ns, lab.plan.nic, {lab.plan.nic_ip, "127.0.0.1"}),
     ):
         with netns.entered(name), IPRoute() as ip:
             devices = {link.get("ifname"): link for link in ip.get_links()}
             assert set(devices) == {"lo", device}
             assert devices[device].get("carrier") == 1
             assert devices[device].get("num_rx_queues") == lab.plan.queues
-            assert [each.get("address") for each in ip.get_addr()] == [address]
+            assert {each.get("address") for each in ip.get_addr()} == addresses
     assert not {lab.plan.wire, lab.plan.nic} & {name for _, name in socket.if_nameindex()}
 
 
