@@ -13,7 +13,6 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from steering import doctor, ipsec, links, namespaces, netns, overlays
-from steering.errors import OversprayError
 from steering.inventory import STACKED, Inventory, Link, Namespace, View, elsewhere
 
 _GONE = {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO}
@@ -27,7 +26,7 @@ def discover() -> Inventory:
     """All overlays of this host, as they are now. Needs root.
 
     Raises:
-        OversprayError: not permitted, or the kernel refused to tell.
+        OversprayError: not permitted.
     """
     doctor.require("capabilities")
     return Reader().read()
@@ -45,8 +44,8 @@ class Reader:
         found = namespaces.find()
         if not found.complete:
             self.remarks.append(
-                f"of open descriptors the first {namespaces.MOST_DESCRIPTORS} were looked at: a namespace that"
-                " nothing else holds may be missing"
+                f"only {namespaces.MOST_DESCRIPTORS} open descriptors were looked at: a namespace that nothing"
+                " else holds may be missing"
             )
         for space in found.spaces.values():
             with self._tolerant(space), _at(space) as ip:

@@ -25,8 +25,8 @@ from steering.inventory import BRIDGE, VETH, VXLAN, Forward, Link, Route, Vxlan
 _ENOUGH = 5
 """Times that a list is asked for which changed meanwhile: after that, what is there must do."""
 _LOOPBACK = 0x8
-_MASTER, _PERMANENT = 0x04, 0x80
-"""Of forwarding entries: the bridge's, not the device's; put there, not learned."""
+_SELF, _PERMANENT = 0x02, 0x80
+"""Of forwarding entries: the device's, not its bridge's; put there, not learned."""
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
 _XDP_MODES = {
     "IFLA_XDP_DRV_PROG_ID": "native",
@@ -54,7 +54,7 @@ def forwards(ip: IPRoute, tunnels: Iterable[int]) -> dict[int, tuple[Forward, ..
     """Forwarding entries of these tunnels, by index; sorted."""
     found: dict[int, set[Forward]] = {index: set() for index in tunnels}
     for each in _dump(lambda: ip.fdb("dump")):
-        if each["ifindex"] in found and not each["flags"] & _MASTER:
+        if each["ifindex"] in found and each["flags"] & _SELF:
             remote, mac = each.get_attr("NDA_DST") or "", each.get_attr("NDA_LLADDR")
             found[each["ifindex"]].add(Forward(mac, remote, bool(each["state"] & _PERMANENT)))
     return {
