@@ -44,8 +44,8 @@ class Reader:
         found = namespaces.find()
         if not found.complete:
             self.remarks.append(
-                f"only {namespaces.MOST_DESCRIPTORS} open descriptors were looked at: a namespace that nothing"
-                " else holds may be missing"
+                f"only {namespaces.MOST_DESCRIPTORS} open descriptors were looked at: a namespace that"
+                " nothing else holds may be missing"
             )
         for space in found.spaces.values():
             with self._tolerant(space), _at(space) as ip:

@@ -28,11 +28,7 @@ _LOOPBACK = 0x8
 _SELF, _PERMANENT = 0x02, 0x80
 """Of forwarding entries: the device's, not its bridge's; put there, not learned."""
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
-_XDP_MODES = {
-    "IFLA_XDP_DRV_PROG_ID": "native",
-    "IFLA_XDP_SKB_PROG_ID": "generic",
-    "IFLA_XDP_HW_PROG_ID": "offloaded",
-}
+_XDP_MODES = {"DRV": "native", "SKB": "generic", "HW": "offloaded"}
 _SIOCETHTOOL, _GGRO, _GCHANNELS = 0x8946, 0x2B, 0x3C
 _BRIDGE_NF = Path("/proc/sys/net/bridge")
 
