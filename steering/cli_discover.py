@@ -12,7 +12,10 @@ def register(app: typer.Typer) -> None:
 
 def discover(
     device: Annotated[
-        str, typer.Argument(help="A NIC: show only what comes in through it. Left out: all overlays.")
+        str,
+        typer.Argument(
+            metavar="[DEVICE]", help="A NIC: show only what comes in through it. Left out: all overlays."
+        ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

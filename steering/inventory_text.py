@@ -61,11 +61,11 @@ def _overlay(overlay: Overlay) -> Node:
 
 
 def _vteps(overlay: Overlay) -> str:
-    here = overlay.local or "not known"
-    # An address that the device was not given is that of the routes.
-    takes = "" if overlay.bound else " by its routes, takes packets to any address"
-    learning = ", learns more" if overlay.learning else ""
-    return f"VTEP here {here}{takes}; there {', '.join(overlay.remotes) or 'none known'}{learning}"
+    here = f"VTEP here {overlay.local}" if overlay.local else "VTEP here: any address"
+    if overlay.local and not overlay.bound:
+        here += " by its routes, or any other address"
+    learning = ", and learns more" if overlay.learning else ""
+    return f"{here}; there {', '.join(overlay.remotes) or 'none known'}{learning}"
 
 
 def _forwards(forwards: Iterable[Forward]) -> Iterator[Node]:

@@ -53,9 +53,7 @@ def forwards(ip: IPRoute, tunnels: Iterable[int]) -> dict[int, tuple[Forward, ..
         if each["ifindex"] in found and each["flags"] & _SELF:
             remote, mac = each.get_attr("NDA_DST") or "", each.get_attr("NDA_LLADDR")
             found[each["ifindex"]].add(Forward(mac, remote, bool(each["state"] & _PERMANENT)))
-    return {
-        index: tuple(sorted(each, key=lambda one: (one.mac, one.remote))) for index, each in found.items()
-    }
+    return {index: tuple(sorted(entries)) for index, entries in found.items()}
 
 
 def routes(ip: IPRoute, vteps: Iterable[str]) -> dict[str, Route]:
