@@ -14,7 +14,7 @@ def discover(
     device: Annotated[
         str,
         typer.Argument(
-            metavar="[DEVICE]", help="A NIC: show only what comes in through it. Left out: all overlays."
+            metavar="DEVICE", help="A NIC: show only what comes in through it. Left out: all overlays."
         ),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
