@@ -3,7 +3,19 @@
 from collections.abc import Iterable
 
 from steering.errors import BadInput, unknown
-from steering.inventory import BRIDGE, COLLECTING, VETH, Device, Inventory, Link, Overlay, View, below, device
+from steering.inventory import (
+    BRIDGE,
+    COLLECTING,
+    VETH,
+    Device,
+    Inventory,
+    Link,
+    Overlay,
+    View,
+    below,
+    device,
+    printable,
+)
 
 _WORDS = {"vxlan": "a VXLAN device", "vlan": "a VLAN device", BRIDGE: "a bridge"}
 _NOT_FOUND = "type 'overspray discover' for all overlays of this host"
@@ -62,7 +74,7 @@ def _place(inventory: Inventory, name: str) -> tuple[View, Link]:
     ]
     if not elsewhere:
         links = own.links.values()
-        nics = [link.name for link in links if device(own, link) in nics_of(inventory, own, link)]
+        nics = [printable(link.name) for link in links if device(own, link) in nics_of(inventory, own, link)]
         if not nics:
             raise BadInput(f"unknown device '{name}': this network namespace has no NIC: {_NOT_FOUND}")
         raise unknown("device", name, nics)
@@ -85,7 +97,7 @@ def _belongs(inventory: Inventory, part: Device) -> bool:
 
 def _what(view: View, link: Link) -> str:
     if link.kind == VETH and (master := view.links.get(link.master)):
-        return f"a port of the bridge '{master.name}'"
+        return f"a port of the bridge '{printable(master.name)}'"
     if link.kind in COLLECTING and link.kind not in _WORDS:
         return f"a {link.kind} of several devices"
     return _WORDS.get(link.kind, f"a {link.kind} device")
@@ -93,11 +105,12 @@ def _what(view: View, link: Link) -> str:
 
 def _advice(inventory: Inventory, nics: Iterable[Device]) -> str:
     """What to type, for one of them at least."""
-    here = [each.name for each in nics if each.namespace.inode == inventory.own.inode]
+    here = [printable(each.name) for each in nics if each.namespace.inode == inventory.own.inode]
     if here:
         return f"type 'overspray discover {here[0]}'" + (f", or {', '.join(here[1:])}" if here[1:] else "")
     for each in nics:
         if each.namespace.name:
-            return f"type 'ip netns exec {each.namespace.name} overspray discover {each.name}'"
+            name = printable(each.name)
+            return f"type 'ip netns exec {each.namespace} overspray discover {name}'"
         return f"choose {each}, from inside that network namespace"
     return f"no NIC is known to lead to it: {_NOT_FOUND}"

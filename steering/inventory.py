@@ -91,6 +91,8 @@ class Link:
     xdp: str = ""
     """Modes in which it has XDP programs: native, generic, offloaded."""
     loopback: bool = False
+    down: bool = False
+    """Whether somebody has yet to set it up."""
     netfilter: bool = False
     """Of a bridge: whether it calls netfilter, whatever its namespace says (``nf_call_iptables``)."""
     vlan_filtering: bool = False

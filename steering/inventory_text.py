@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from steering.chosen import through
-from steering.inventory import NO_MAC, Device, Forward, Inventory, Overlay, Port, printable
+from steering.inventory import NO_MAC, Device, Forward, Inventory, Namespace, Overlay, Port, printable
 
 _MOST_MACS = 4
 """Of one VTEP; more are counted."""
@@ -39,22 +39,33 @@ def as_text(inventory: Inventory, nic: Device | None = None) -> str:
 
 
 def _roots(inventory: Inventory, nic: Device | None) -> Iterator[Node]:
-    nics = [nic] if nic else dict.fromkeys(each for overlay in inventory.overlays for each in overlay.nics)
-    for each in nics:
-        yield Node(f"{each}: {_about(each)}", [_overlay(one) for one in through(inventory, each)])
-    lost = [overlay for overlay in inventory.overlays if not overlay.nics]
-    if lost and not nic:
-        yield Node("through a NIC that is not known", [_overlay(each) for each in lost])
+    own, overlays = inventory.own, inventory.overlays
+    if nic:
+        yield _nic(own, nic, through(inventory, nic))
+        return
+    for each in dict.fromkeys(each for overlay in overlays for each in overlay.nics):
+        yield _nic(own, each, [overlay for overlay in overlays if each in overlay.nics])
+    if lost := [_overlay(own, overlay) for overlay in overlays if not overlay.nics]:
+        yield Node("through a NIC that is not known", lost)
 
 
-def _overlay(overlay: Overlay) -> Node:
-    told = f"VNI {overlay.vni}, UDP port {overlay.port}: {overlay.device}, {_about(overlay.device)}"
+def _nic(own: Namespace, nic: Device, overlays: Iterable[Overlay]) -> Node:
+    return Node(f"{_named(own, nic)}: {_about(nic)}", [_overlay(own, each) for each in overlays])
+
+
+def _named(own: Namespace, device: Device) -> str:
+    """Without its namespace where that is the caller's."""
+    return printable(device.name) if device.namespace == own else str(device)
+
+
+def _overlay(own: Namespace, overlay: Overlay) -> Node:
+    device = overlay.device
     return Node(
-        told,
+        f"VNI {overlay.vni}, UDP port {overlay.port}: {_named(own, device)}, {_about(device)}",
         [
             Node(_vteps(overlay)),
             *_forwards(overlay.forwards),
-            *_bridge(overlay),
+            *_bridge(own, overlay),
             *(Node(f"note: {each}") for each in overlay.remarks),
         ],
     )
@@ -78,19 +89,19 @@ def _forwards(forwards: Iterable[Forward]) -> Iterator[Node]:
         yield Node(f"behind {remote}: {told}")
 
 
-def _bridge(overlay: Overlay) -> Iterator[Node]:
+def _bridge(own: Namespace, overlay: Overlay) -> Iterator[Node]:
     if overlay.bridge:
-        ports = [Node(_port(each)) for each in overlay.ports]
+        ports = [Node(_port(own, each)) for each in overlay.ports]
         count = f"{len(ports)} port{'' if len(ports) == 1 else 's'}"
         yield Node(f"bridge {printable(overlay.bridge.name)}, {count} beside the tunnel", ports)
 
 
-def _port(port: Port) -> str:
+def _port(own: Namespace, port: Port) -> str:
     if not port.peer:
         return f"{printable(port.name)} ({port.kind or 'hardware'})"
     space = port.peer.namespace
     inside = f" (process {space.pid})" if space.pid and f"process {space.pid}" != str(space) else ""
-    return f"{printable(port.name)} to {port.peer}{inside}: {_about(port.peer)}"
+    return f"{printable(port.name)} to {_named(own, port.peer)}{inside}: {_about(port.peer)}"
 
 
 def _about(device: Device) -> str:

@@ -24,7 +24,7 @@ from steering.inventory import BRIDGE, VETH, VXLAN, Forward, Link, Route, Vxlan
 
 _ENOUGH = 5
 """Times that a list is asked for which changed meanwhile: after that, what is there must do."""
-_LOOPBACK = 0x8
+_UP, _LOOPBACK = 0x1, 0x8
 _SELF, _PERMANENT = 0x02, 0x80
 """Of forwarding entries: the device's, not its bridge's; put there, not learned."""
 _INGRESS, _EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
@@ -106,6 +106,7 @@ def _link(message: Any) -> Link:
         rx_queues=message.get_attr("IFLA_NUM_RX_QUEUES") or 0,
         xdp=_xdp(message.get_attr("IFLA_XDP")),
         loopback=bool(message["flags"] & _LOOPBACK),
+        down=not message["flags"] & _UP,
         netfilter=bridge("NF_CALL_IPTABLES", "NF_CALL_IP6TABLES", "NF_CALL_ARPTABLES"),
         vlan_filtering=bridge("VLAN_FILTERING"),
         vxlan=_vxlan(data) if kind == VXLAN and data is not None else None,

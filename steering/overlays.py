@@ -72,6 +72,7 @@ def _overlay(views: Mapping[int, View], view: View, link: Link, vxlan: Vxlan) ->
             *_skipped(view, link, bridge),
             *_encrypted(under, remotes),
             *_in_front(under, underlay, nics, remotes),
+            *_down(link, bridge, *(each for _, each in lower)),
             *_behind(link, vxlan, bridge, ports),
         ),
     )
@@ -147,6 +148,11 @@ def _in_front(
     for nic in nics:
         if nic.xdp:
             yield f"{printable(nic.name)} has an XDP program already ({nic.xdp})"
+
+
+def _down(*links: Link | None) -> Iterator[str]:
+    if names := [printable(each.name) for each in links if each and each.down]:
+        yield f"{', '.join(names)}: down, so that nothing comes through"
 
 
 def _behind(tunnel: Link, vxlan: Vxlan, bridge: Link | None, ports: Sequence[Port]) -> Iterator[str]:

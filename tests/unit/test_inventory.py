@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pyroute2.netlink import NLM_F_DUMP_INTR
 
 from bench.cli import run
-from steering import ipsec, namespaces
+from steering import ipsec, links, namespaces
 from steering.chosen import choose, through
 from steering.errors import BadInput
 from steering.inventory import (
@@ -176,6 +177,7 @@ def test_what_lies_in_the_way_is_said() -> None:
     )
     assert "tc on vxlan0 (clsact)" in said(docker(tc={2: ("clsact",)}))
     assert "no remote VTEP is known yet" in said(docker(forwards={}))
+    assert "eth1: down, so that" in said(docker(host=view(HOST, replace(NIC, down=True))))
     assert "metadata says which VNI" in said(docker(replace(TOLD, external=True)))
     assert "out of reach: which NIC is not known" in said(docker(nsids={}))
     xdp, secret = replace(NIC, xdp="native"), frozenset({HERE, THERE})
@@ -254,7 +256,7 @@ def test_a_name_may_be_that_of_the_only_other_namespace_that_has_overlays_on_it(
 
 def test_the_tree() -> None:
     assert as_text(docker(tc={2: ("clsact",)})).splitlines() == [
-        "eth1 of host: 192.0.2.1/24, 02:00:00:00:00:02, MTU 1500, 4 of 8 rx queues, GRO on",
+        "eth1: 192.0.2.1/24, 02:00:00:00:00:02, MTU 1500, 4 of 8 rx queues, GRO on",
         "└─ VNI 4097, UDP port 8472: vxlan0 of docker/netns/1-abc, 02:00:00:00:01:02, MTU 1450",
         "   ├─ VTEP here 192.0.2.1; there 192.0.2.2",
         "   ├─ behind 192.0.2.2: 02:00:00:00:01:01",
@@ -274,6 +276,8 @@ def test_many_addresses_are_counted_and_lost_overlays_told() -> None:
     assert text.endswith("note: one is missing")
     routed = docker(replace(TOLD, local=""), view(HOST, NIC, routes={THERE: Route(2, HERE)}))
     assert "VTEP here 192.0.2.1 by its routes, or any other address; there 192.0.2.2" in as_text(routed)
+    assert as_text(replace(found, own=INSIDE)).splitlines()[1].startswith("└─ VNI 4097")
+    assert as_text(replace(docker(), own=INSIDE)).startswith("eth1 of host: 192.0.2.1/24, ")
     assert as_text(inventory(view(HOST, LO))) == "No overlay was found in 1 network namespaces."
 
 
@@ -348,6 +352,15 @@ def test_messages_of_netlink() -> None:
     two = struct.pack("=IHHII5s3x", 21, 0x10, 0, 1, 0, b"state") + struct.pack("=IHHII", 16, 3, 0, 1, 0)
     assert list(ipsec.messages(two)) == [(0x10, b"state"), (3, b"")]
     assert list(ipsec.messages(bytes(20))) == [], "a length of 0 is no endless loop"
+
+
+def test_a_list_that_changed_while_it_was_told_is_asked_for_again() -> None:
+    def answers(*flags: int) -> list[dict[str, dict[str, int]]]:
+        return [{"header": {"flags": each}} for each in flags]
+
+    told = iter([answers(2, 2 | NLM_F_DUMP_INTR), answers(2, 2)])
+    assert links._dump(lambda: next(told)) == answers(2, 2)
+    assert len(links._dump(lambda: answers(NLM_F_DUMP_INTR))) == 1, "what is there must do"
 
 
 def test_usage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
