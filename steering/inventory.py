@@ -136,7 +136,7 @@ class View:
     tc: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """What tc has on a tunnel, by its index."""
     ipsec: frozenset[str] = frozenset()
-    """Both ends of all IPsec states."""
+    """Both ends of all IPsec states and policies."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Which hosts a network namespace has IPsec states with (NETLINK_XFRM, include/uapi/linux/xfrm.h).
+"""Which hosts a network namespace has IPsec states or policies for (NETLINK_XFRM, include/uapi/linux/xfrm.h).
 
-pyroute2 has no messages of that family. Of a state only its two ends are read.
+pyroute2 has no messages of that family. Only the two ends are read.
 """
 
 import errno
@@ -10,17 +10,20 @@ import struct
 from collections.abc import Iterator
 
 _NETLINK_XFRM = 6
-_GET_STATES, _STATE = 0x12, 0x10
+_GET_STATES, _STATE, _GET_POLICIES, _POLICY = 0x12, 0x10, 0x15, 0x13
 _REQUEST_DUMP = 0x301
 _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
-_TO, _FROM, _FAMILY = 56, 80, 212
-"""Bytes into struct xfrm_usersa_info."""
+_PLACES = {_STATE: (56, 80, 212), _POLICY: (0, 16, 40)}
+"""Of destination, source and address family: bytes into struct xfrm_usersa_info and xfrm_userpolicy_info."""
+_PREFIXES = 42
+"""Of a policy's destination and source: where these bytes of bits are."""
 _LENGTHS = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
 def ends() -> frozenset[str]:
-    """Addresses of both ends of every state of the calling thread's namespace. Raises OSError."""
+    """Addresses of both ends of every state, and every policy for single hosts, of the calling thread's
+    namespace. Raises OSError."""
     try:
         asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_XFRM)
     except OSError as error:
@@ -28,11 +31,11 @@ def ends() -> frozenset[str]:
             raise
         return frozenset()
     with asking:
-        asking.send(_HEADER.pack(_HEADER.size, _GET_STATES, _REQUEST_DUMP, 1, 0))
-        return frozenset(_answers(asking))
+        return frozenset([*_answers(asking, _GET_STATES), *_answers(asking, _GET_POLICIES)])
 
 
-def _answers(asking: socket.socket) -> Iterator[str]:
+def _answers(asking: socket.socket, question: int) -> Iterator[str]:
+    asking.send(_HEADER.pack(_HEADER.size, question, _REQUEST_DUMP, 1, 0))
     while True:
         data = asking.recv(1 << 16)
         for kind, body in messages(data):
@@ -41,8 +44,7 @@ def _answers(asking: socket.socket) -> Iterator[str]:
             if kind == _ERROR:
                 number = -struct.unpack_from("=i", body)[0]
                 raise OSError(number, os.strerror(number))
-            if kind == _STATE:
-                yield from state_ends(body)
+            yield from ends_of(kind, body)
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -56,9 +58,14 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += -(-length // 4) * 4
 
 
-def state_ends(state: bytes) -> Iterator[str]:
-    """Both addresses in a struct xfrm_usersa_info."""
-    (family,) = struct.unpack_from("=H", state, _FAMILY)
+def ends_of(kind: int, body: bytes) -> Iterator[str]:
+    """Both addresses of a state or a policy; none of any other message, or of a policy for whole networks."""
+    if kind not in _PLACES:
+        return
+    to, source, at = _PLACES[kind]
+    (family,) = struct.unpack_from("=H", body, at)
     length = _LENGTHS.get(family, 0)
-    for at in (_TO, _FROM) if length else ():
-        yield socket.inet_ntop(family, state[at : at + length])
+    if not length or (kind == _POLICY and set(body[_PREFIXES : _PREFIXES + 2]) != {8 * length}):
+        return
+    for start in (to, source):
+        yield socket.inet_ntop(family, body[start : start + length])

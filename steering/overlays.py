@@ -23,7 +23,7 @@ from steering.inventory import (
 
 
 def join(views: Iterable[View]) -> tuple[Overlay, ...]:
-    """Every overlay that these views show, by namespace and name of its device."""
+    """Every overlay that these views show, by VNI, UDP port and namespace."""
     by_inode = {view.space.inode: view for view in views}
     found = [
         _overlay(by_inode, view, link, link.vxlan)
@@ -31,7 +31,7 @@ def join(views: Iterable[View]) -> tuple[Overlay, ...]:
         for link in view.links.values()
         if link.vxlan
     ]
-    return tuple(sorted(found, key=lambda each: (each.device.namespace.label, each.device.name)))
+    return tuple(sorted(found, key=lambda each: (each.vni, each.port, str(each.device))))
 
 
 def vteps(view: View, link: Link) -> tuple[str, ...]:
@@ -126,8 +126,8 @@ def _skipped(view: View, tunnel: Link, bridge: Link | None) -> Iterator[str]:
 def _encrypted(under: View | None, remotes: Sequence[str]) -> Iterator[str]:
     if found := [each for each in remotes if under and each in under.ipsec]:
         yield (
-            f"IPsec states with {', '.join(found)}: the overlay may be encrypted, and packets past the stack"
-            " would skip the check that they were"
+            f"IPsec states or policies for {', '.join(found)}: an overlay with it may be encrypted, and"
+            " packets past the stack would skip the check that they were"
         )
 
 

@@ -322,8 +322,16 @@ def remarks(name: str) -> tuple[str, ...]:
     return overlay.remarks
 
 
-def test_a_fresh_namespace_has_no_ipsec(ground: Ground) -> None:
-    with netns.entered(ground.make("host")):
+def test_ipsec_is_of_its_namespace(ground: Ground) -> None:
+    """A policy, which unlike a state needs no cipher of the kernel's."""
+    one, other = ground.make("one"), ground.make("other")
+    whom = f"src {NIC_IP} dst {OTHER_IP}"
+    line = f"ip xfrm policy add {whom} dir out tmpl {whom} proto esp mode transport"
+    with netns.entered(one):
+        assert ipsec.ends() == frozenset()
+        subprocess.run(line.split(), check=True)
+        assert ipsec.ends() == {NIC_IP, OTHER_IP}
+    with netns.entered(other):
         assert ipsec.ends() == frozenset()
 
 

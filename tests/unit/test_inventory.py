@@ -182,7 +182,7 @@ def test_what_lies_in_the_way_is_said() -> None:
     assert "out of reach: which NIC is not known" in said(docker(nsids={}))
     xdp, secret = replace(NIC, xdp="native"), frozenset({HERE, THERE})
     assert "eth1 has an XDP program already (native)" in said(docker(host=view(HOST, xdp)))
-    assert f"IPsec states with {THERE}:" in said(docker(host=view(HOST, NIC, ipsec=secret)))
+    assert f"IPsec states or policies for {THERE}:" in said(docker(host=view(HOST, NIC, ipsec=secret)))
     assert "IPsec" not in said(docker(host=view(HOST, NIC, ipsec=frozenset({HERE}))))
     assert "flannel.1 is on no bridge" in said(flannel())
     vlan = flannel(Link(6, "eth1.7", "vlan", lower=2), told=replace(TOLD, lower=6))
@@ -203,7 +203,7 @@ def test_overlays_come_in_through_their_nic() -> None:
     def names(nic: str) -> list[str]:
         return [each.device.name for each in through(found, choose(found, nic))]
 
-    assert names("eth1") == ["flannel.1", "vxlan8"], "one that says nothing may come in anywhere"
+    assert names("eth1") == ["vxlan8", "flannel.1"], "one that says nothing may come in anywhere"
     assert names("eth2") == ["vxlan8", "vxlan9"]
 
 
@@ -339,13 +339,19 @@ def test_namespaces_in_a_mount_table() -> None:
 @pytest.mark.parametrize(
     ("family", "ends"), [(socket.AF_INET, (HERE, THERE)), (socket.AF_INET6, ("2001:db8::1", "2001:db8::2"))]
 )
-def test_both_ends_of_an_ipsec_state(family: int, ends: tuple[str, str]) -> None:
-    """A struct xfrm_usersa_info as the kernel's headers lay it out: selector, id, source, …, family."""
+def test_both_ends_of_ipsec_states_and_policies(family: int, ends: tuple[str, str]) -> None:
+    """Structs xfrm_usersa_info (selector, id, source, …, family) and xfrm_userpolicy_info (selector, …)."""
     to, source = (socket.inet_pton(family, each).ljust(16, b"\0") for each in ends)
     state = struct.pack("=56s16s8x16s116xH10x", b"", to, source, family)
     assert len(state) == 224
-    assert tuple(ipsec.state_ends(state)) == ends
-    assert tuple(ipsec.state_ends(struct.pack("=212xH10x", 0))) == ()
+    assert tuple(ipsec.ends_of(0x10, state)) == ends
+    bits = 32 if family == socket.AF_INET else 128
+    policy = struct.pack("=16s16s8xH2B124x", to, source, family, bits, bits)
+    assert len(policy) == 168
+    assert tuple(ipsec.ends_of(0x13, policy)) == ends
+    networks = struct.pack("=16s16s8xH2B124x", to, source, family, bits, 24)
+    for kind, other in ((0x13, networks), (0x10, struct.pack("=212xH10x", 0)), (0x26, state)):
+        assert tuple(ipsec.ends_of(kind, other)) == ()
 
 
 def test_messages_of_netlink() -> None:
