@@ -48,8 +48,8 @@ class Reader:
                 " nothing else holds may be missing"
             )
         for space in found.spaces.values():
-            with self._tolerant(space), _at(space) as ip:
-                self.views[space.inode] = View(space, links.links(ip))
+            with self._tolerant(space), _inside(space):
+                self.views[space.inode] = View(space, links.links())
         self._tunnels()
         self._neighbours()
         self._underlays()
@@ -127,9 +127,16 @@ def numbers(view: View) -> set[int]:
 
 
 @contextmanager
+def _inside(space: Namespace) -> Iterator[None]:
+    """The calling thread is in that namespace until the block ends."""
+    with namespaces.opened(space) as handle, netns.inside(handle):
+        yield
+
+
+@contextmanager
 def _at(space: Namespace) -> Iterator[IPRoute]:
     """Netlink of that namespace, with the calling thread in it until the block ends."""
-    with namespaces.opened(space) as handle, netns.inside(handle), IPRoute() as ip:
+    with _inside(space), IPRoute() as ip:
         yield ip
 
 
@@ -137,6 +144,6 @@ def _at(space: Namespace) -> Iterator[IPRoute]:
 def _socket(space: Namespace) -> Iterator[IPRoute]:
     """Netlink of that namespace, with the calling thread where it was."""
     with ExitStack() as stack:
-        with namespaces.opened(space) as handle, netns.inside(handle):
+        with _inside(space):
             ip = stack.enter_context(IPRoute())
         yield ip

@@ -10,20 +10,18 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink import NLM_F_DUMP_INTR
 from pyroute2.netlink.exceptions import NetlinkError
 
 from steering import bpf
 from steering.inventory import BRIDGE, VETH, VXLAN, Forward, Link, Route, Vxlan
+from steering.rtnl import Rtnl, steady
 
-_ENOUGH = 5
-"""Times that a list is asked for which changed meanwhile: after that, what is there must do."""
 _UP, _LOOPBACK = 0x1, 0x8
 _SELF, _PERMANENT = 0x02, 0x80
 """Of forwarding entries: the device's, not its bridge's; put there, not learned."""
@@ -33,15 +31,17 @@ _SIOCETHTOOL, _GGRO, _GCHANNELS = 0x8946, 0x2B, 0x3C
 _BRIDGE_NF = Path("/proc/sys/net/bridge")
 
 
-def links(ip: IPRoute) -> dict[int, Link]:
-    """All devices by index. The calling thread is in their namespace."""
-    found = {each["index"]: _link(each) for each in _dump(ip.get_links)}
-    for each in _dump(ip.get_addr):
+def links() -> dict[int, Link]:
+    """All devices of the calling thread's namespace, by index."""
+    with Rtnl() as asked:
+        found = {each["index"]: _link(each) for each in asked.links()}
+        addresses = asked.addresses()
+    for each in addresses:
         # IFA_ADDRESS is the far end's where there is one (point-to-point).
         address = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
         if link := found.get(each["index"]):
-            addresses = (*link.addresses, f"{address}/{each['prefixlen']}")
-            found[link.index] = replace(link, addresses=addresses)
+            told = f"{address}/{each['prefixlen']}"
+            found[link.index] = replace(link, addresses=(*link.addresses, told))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         return {index: _with_queues(asking, link) for index, link in found.items()}
 
@@ -49,7 +49,7 @@ def links(ip: IPRoute) -> dict[int, Link]:
 def forwards(ip: IPRoute, tunnels: Iterable[int]) -> dict[int, tuple[Forward, ...]]:
     """Forwarding entries of these tunnels, by index; sorted."""
     found: dict[int, set[Forward]] = {index: set() for index in tunnels}
-    for each in _dump(lambda: ip.fdb("dump")):
+    for each in steady(lambda: ip.fdb("dump")):
         if each["ifindex"] in found and each["flags"] & _SELF:
             remote, mac = each.get_attr("NDA_DST") or "", each.get_attr("NDA_LLADDR")
             found[each["ifindex"]].add(Forward(mac, remote, bool(each["state"] & _PERMANENT)))
@@ -167,7 +167,7 @@ def _ethtool(asking: socket.socket, name: str, command: int, words: int) -> tupl
 
 
 def _tc(ip: IPRoute, index: int) -> Iterable[str]:
-    for each in _dump(lambda: ip.get_qdiscs(index)):
+    for each in steady(lambda: ip.get_qdiscs(index)):
         kind = each.get_attr("TCA_KIND")
         if each["index"] == index and kind in ("clsact", "ingress"):
             yield kind
@@ -181,19 +181,10 @@ def _tc(ip: IPRoute, index: int) -> Iterable[str]:
 
 def _filters(ip: IPRoute, index: int, parent: int) -> list[Any]:
     try:
-        found = _dump(lambda: ip.get_filters(index, parent=parent))
+        found = steady(lambda: ip.get_filters(index, parent=parent))
     except NetlinkError as error:
         if error.code not in (errno.EINVAL, errno.ENOENT, errno.ENODEV):  # ingress has no egress; or gone
             raise
         return []
     # One message a filter has options; that of its chain or priority alone has none.
     return [each for each in found if each.get_attr("TCA_OPTIONS")]
-
-
-def _dump(ask: Callable[[], Iterable[Any]]) -> list[Any]:
-    """All answers; asked for again where the kernel says that they changed meanwhile."""
-    for _ in range(_ENOUGH):
-        answers = list(ask())
-        if not any(each["header"]["flags"] & NLM_F_DUMP_INTR for each in answers):
-            break
-    return answers

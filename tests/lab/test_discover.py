@@ -352,8 +352,8 @@ def test_a_namespace_that_vanishes_while_it_is_read_is_left_out(
         netns.create(other)
         return spaces
 
-    def looked(ip: IPRoute) -> dict[int, Any]:
-        answer = read(ip)
+    def looked() -> dict[int, Any]:
+        answer = read()
         if namespaces.own() == going_inode:
             netns.remove(going)
         return answer

@@ -10,7 +10,7 @@ import pytest
 from pyroute2.netlink import NLM_F_DUMP_INTR
 
 from bench.cli import run
-from steering import ipsec, links, namespaces
+from steering import ipsec, namespaces
 from steering.chosen import choose, through
 from steering.errors import BadInput
 from steering.inventory import (
@@ -28,6 +28,7 @@ from steering.inventory import (
 from steering.inventory_text import as_dict, as_text
 from steering.namespaces import Found
 from steering.overlays import join
+from steering.rtnl import steady
 
 HOST = Namespace(1, "/run/netns/host", "host")
 OVERLAY = Namespace(2, "/run/docker/netns/1-abc")
@@ -362,11 +363,11 @@ def test_messages_of_netlink() -> None:
 
 def test_a_list_that_changed_while_it_was_told_is_asked_for_again() -> None:
     def answers(*flags: int) -> list[dict[str, dict[str, int]]]:
-        return [{"header": {"flags": each}} for each in flags]
+        return [{"header": {"flags": each, "type": 16}} for each in flags]
 
     told = iter([answers(2, 2 | NLM_F_DUMP_INTR), answers(2, 2)])
-    assert links._dump(lambda: next(told)) == answers(2, 2)
-    assert len(links._dump(lambda: answers(NLM_F_DUMP_INTR))) == 1, "what is there must do"
+    assert steady(lambda: next(told)) == answers(2, 2)
+    assert len(steady(lambda: answers(NLM_F_DUMP_INTR))) == 1, "what is there must do"
 
 
 def test_usage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
