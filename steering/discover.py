@@ -18,9 +18,6 @@ from steering.inventory import STACKED, Inventory, Link, Namespace, View, elsewh
 _GONE = {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO}
 """Said of what has vanished since it was listed."""
 
-_Views = dict[int, View]
-"""By the namespace's inode."""
-
 
 def discover() -> Inventory:
     """All overlays of this host, as they are now. Needs root.
@@ -33,10 +30,10 @@ def discover() -> Inventory:
 
 
 class Reader:
-    """One reading. ``remarks`` are what could not be looked at."""
+    """One reading. ``views`` are by the namespace's inode, ``remarks`` what could not be looked at."""
 
     def __init__(self) -> None:
-        self.views: _Views = {}
+        self.views: dict[int, View] = {}
         self.remarks: list[str] = []
 
     def read(self) -> Inventory:

@@ -78,7 +78,12 @@ def nsid(ip: IPRoute, namespace: int) -> int | None:
 
 def tc(ip: IPRoute, tunnels: Iterable[int]) -> dict[int, tuple[str, ...]]:
     """What tc has on these devices beside their queues. The calling thread is in their namespace."""
-    return {index: tuple(_tc(ip, index)) for index in tunnels}
+    kinds: dict[int, list[str]] = {index: [] for index in tunnels}
+    for each in steady(ip.get_qdiscs):
+        kind = each.get_attr("TCA_KIND")
+        if each["index"] in kinds and kind in ("clsact", "ingress"):
+            kinds[each["index"]].append(kind)
+    return {index: tuple(_tc(ip, index, found)) for index, found in kinds.items()}
 
 
 def netfilter() -> tuple[str, ...]:
@@ -166,14 +171,11 @@ def _ethtool(asking: socket.socket, name: str, command: int, words: int) -> tupl
     return tuple(buffer)
 
 
-def _tc(ip: IPRoute, index: int) -> Iterable[str]:
-    for each in steady(lambda: ip.get_qdiscs(index)):
-        kind = each.get_attr("TCA_KIND")
-        if each["index"] == index and kind in ("clsact", "ingress"):
-            yield kind
-            count = sum(len(_filters(ip, index, parent)) for parent in (_INGRESS, _EGRESS))
-            if count:
-                yield f"{count} filter{'s' if count > 1 else ''}"
+def _tc(ip: IPRoute, index: int, qdiscs: Iterable[str]) -> Iterable[str]:
+    for kind in qdiscs:
+        yield kind
+        if count := sum(len(_filters(ip, index, parent)) for parent in (_INGRESS, _EGRESS)):
+            yield f"{count} filter{'s' if count > 1 else ''}"
     for direction, attach_type in (("ingress", bpf.ATTACH_TCX_INGRESS), ("egress", bpf.ATTACH_TCX_EGRESS)):
         if count := bpf.count_attached(index, attach_type):
             yield f"{count} tcx program{'s' if count > 1 else ''} on {direction}"

@@ -142,7 +142,7 @@ def _in_front(
     if not nics:
         yield "neither the device nor a route names a NIC: any of the underlay's namespace may carry it"
     for each in underlay:
-        if each.index not in {nic.index for nic in nics if nic.namespace == under.space}:
+        if nics and each.index not in {nic.index for nic in nics if nic.namespace == under.space}:
             below_it = ", ".join(printable(nic.name) for nic in nics)
             yield f"frames come in through the {each.kind} device {printable(each.name)} on {below_it}"
     for nic in nics:
