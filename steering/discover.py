@@ -15,8 +15,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from steering import doctor, ipsec, links, namespaces, netns, overlays
 from steering.inventory import STACKED, Inventory, Link, Namespace, View, elsewhere
 
-_GONE = {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO}
-"""Said of what has vanished since it was listed."""
+_GONE = {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.EACCES}
+"""Said of what has vanished since it was listed; EACCES: of the way through a process that is ending."""
 
 
 def discover() -> Inventory:
