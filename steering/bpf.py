@@ -25,14 +25,14 @@ from steering.errors import OversprayError
 
 XDP_DROP, XDP_PASS = 1, 2
 TCX_NEXT = -1
-ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
+ATTACH_XDP, ATTACH_TCX_INGRESS, ATTACH_TCX_EGRESS = 37, 46, 47
 XDP_GENERIC, XDP_NATIVE = 1 << 1, 1 << 2
 """Flags of an XDP link. Without one the kernel falls back to generic, and says nothing."""
 _MAP_CPUMAP = 16
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}  # little-endian ones
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT, _PROG_LOAD = 0, 1, 2, 3, 4, 5
-_TEST_RUN, _OBJ_INFO, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 15, 17, 28, 29
+_TEST_RUN, _OBJ_INFO, _QUERY, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 15, 16, 17, 28, 29
 _ENABLE_STATS = 32
 _RUN_ON_CPU, _LIVE_FRAMES = 1 << 0, 1 << 1
 _PROG_INFO = 208
@@ -244,6 +244,18 @@ class Link(Descriptor):
     def replace(self, program: int) -> None:
         """Atomic: each frame meets the old program or the new one."""
         _bpf(_LINK_UPDATE, struct.pack("=3I", self.fd, program, 0), "replace a program")
+
+
+def count_attached(ifindex: int, attach_type: int) -> int:
+    """How many programs a device of the calling thread's namespace has there, whoever attached them; 0 also
+    where it is gone, or the kernel has no such place (tcx: Linux 6.6)."""
+    attr = struct.pack("=4IQ2I", ifindex, attach_type, 0, 0, 0, 0, 0)
+    try:
+        return int(struct.unpack_from("=I", _bpf(_QUERY, attr, "ask for programs")[1], 24)[0])
+    except BpfError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ENODEV):
+            raise
+        return 0
 
 
 class Tracepoint(Descriptor):

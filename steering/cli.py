@@ -2,9 +2,10 @@
 
 import typer
 
-from steering import cli_doctor
+from steering import cli_discover, cli_doctor
 
 
 def register(app: typer.Typer) -> None:
     """Add this package's sub-commands."""
     cli_doctor.register(app)
+    cli_discover.register(app)

@@ -42,6 +42,14 @@ def entered(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def inside(handle: int) -> Iterator[None]:
+    """The calling thread is in the namespace behind a descriptor until the block ends. Raises OSError."""
+    with _coming_back():
+        setns(handle, CLONE_NEWNET)
+        yield
+
+
+@contextmanager
 def nameless() -> Iterator[None]:
     """The calling thread is in a new namespace that ends, devices and all, with the block."""
     with _coming_back():

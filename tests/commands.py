@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 DYING_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 """An orphan of a killed test run would keep the lab's lock."""
+WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
+"""For ``before=``: root by name, with no capability."""
 
 
 def command(*arguments: str) -> list[str]:

@@ -6,13 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import overspray
+from commands import WITHOUT_RIGHTS, overspray
 
 from steering import cores, doctor, trials
 from steering.bpf import BpfError
 from steering.errors import OversprayError
-
-WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
 
 
 def rows(*before: str) -> tuple[int, dict[str, dict[str, object]]]:

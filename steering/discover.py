@@ -1,0 +1,146 @@
+"""Finds overlays on the running system: every namespace is looked into once, the ones that matter again.
+
+Changes nothing. What vanishes while it is read is left out.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from steering import doctor, ipsec, links, namespaces, netns, overlays
+from steering.inventory import STACKED, Inventory, Link, Namespace, View, elsewhere
+
+_GONE = {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.EACCES}
+"""Said of what has vanished since it was listed; EACCES: of the way through a process that is ending."""
+
+
+def discover() -> Inventory:
+    """All overlays of this host, as they are now. Needs root.
+
+    Raises:
+        OversprayError: not permitted.
+    """
+    doctor.require("capabilities")
+    return Reader().read()
+
+
+class Reader:
+    """One reading. ``views`` are by the namespace's inode, ``remarks`` what could not be looked at."""
+
+    def __init__(self) -> None:
+        self.views: dict[int, View] = {}
+        self.remarks: list[str] = []
+
+    def read(self) -> Inventory:
+        """As :func:`discover`, whoever asks."""
+        found = namespaces.find()
+        if not found.complete:
+            self.remarks.append(
+                f"only {namespaces.MOST_DESCRIPTORS} open descriptors were looked at: a namespace that"
+                " nothing else holds may be missing"
+            )
+        for space in found.spaces.values():
+            with self._tolerant(space), _inside(space):
+                self.views[space.inode] = View(space, links.links())
+        self._tunnels()
+        self._neighbours()
+        self._underlays()
+        joined = overlays.join(self.views.values())
+        return Inventory(found.spaces[namespaces.own()], self.views, joined, tuple(self.remarks))
+
+    def _tunnels(self) -> None:
+        """What is asked for in namespaces with a tunnel alone."""
+        for view in list(self.views.values()):
+            if indexes := [link.index for link in tunnels(view)]:
+                with self._tolerant(view.space), _at(view.space) as ip:
+                    self.views[view.space.inode] = replace(
+                        view,
+                        forwards=links.forwards(ip, indexes),
+                        tc=links.tc(ip, indexes),
+                        netfilter=links.netfilter(),
+                    )
+
+    def _neighbours(self) -> None:
+        """Which namespaces are meant by the numbers that tunnels, ports and VLANs bear."""
+        wanted = {inode: found for inode, view in self.views.items() if (found := numbers(view))}
+        known: dict[int, dict[int, int]] = {inode: {} for inode in wanted}
+        with ExitStack() as stack:
+            sockets = {}
+            for space in [self.views[inode].space for inode in wanted]:
+                with self._tolerant(space):
+                    sockets[space.inode] = stack.enter_context(_socket(space))
+            for space in [view.space for view in self.views.values()]:
+                asking = [inode for inode in sockets if wanted[inode] - known[inode].keys()]
+                with self._tolerant(space), namespaces.opened(space) as handle:
+                    for inode in asking:
+                        if (number := links.nsid(sockets[inode], handle)) is not None:
+                            known[inode][number] = space.inode
+        for inode in known.keys() & self.views.keys():
+            self.views[inode] = replace(self.views[inode], nsids=known[inode])
+
+    def _underlays(self) -> None:
+        """Routes to the VTEPs, and IPsec with them."""
+        asked: dict[int, set[str]] = {}
+        for view in self.views.values():
+            for link in tunnels(view):
+                if under := elsewhere(self.views, view, link.lower_nsid):
+                    asked.setdefault(under.space.inode, set()).update(overlays.vteps(view, link))
+        for inode, vteps in asked.items():
+            view = self.views[inode]
+            with self._tolerant(view.space), _at(view.space) as ip:
+                found = links.routes(ip, sorted(vteps))
+                self.views[inode] = replace(view, routes=found, ipsec=ipsec.ends())
+
+    @contextmanager
+    def _tolerant(self, space: Namespace) -> Iterator[None]:
+        """A namespace that vanishes in the block is none of ours any more; other errors become remarks."""
+        try:
+            yield
+        except (NetlinkError, OSError) as error:
+            number = error.code if isinstance(error, NetlinkError) else error.errno or 0
+            if number not in _GONE:
+                self.remarks.append(f"look into network namespace '{space}': {os.strerror(number)}")
+            elif isinstance(error, OSError):  # of its path: NetlinkError is of a device
+                self.views.pop(space.inode, None)
+
+
+def tunnels(view: View) -> list[Link]:
+    """The VXLAN devices of a namespace."""
+    return [link for link in view.links.values() if link.vxlan]
+
+
+def numbers(view: View) -> set[int]:
+    """The numbers of other namespaces, as this one has them, that its overlays lead into."""
+    found = tunnels(view)
+    bridges = {link.master for link in found if link.master}
+    if found:
+        found += [link for link in view.links.values() if link.master in bridges or link.kind in STACKED]
+    return {link.lower_nsid for link in found if link.lower_nsid is not None}
+
+
+@contextmanager
+def _inside(space: Namespace) -> Iterator[None]:
+    """The calling thread is in that namespace until the block ends."""
+    with namespaces.opened(space) as handle, netns.inside(handle):
+        yield
+
+
+@contextmanager
+def _at(space: Namespace) -> Iterator[IPRoute]:
+    """Netlink of that namespace, with the calling thread in it until the block ends."""
+    with _inside(space), IPRoute() as ip:
+        yield ip
+
+
+@contextmanager
+def _socket(space: Namespace) -> Iterator[IPRoute]:
+    """Netlink of that namespace, with the calling thread where it was."""
+    with ExitStack() as stack:
+        with _inside(space):
+            ip = stack.enter_context(IPRoute())
+        yield ip
