@@ -2,10 +2,11 @@
 
 import typer
 
-from steering import cli_discover, cli_doctor
+from steering import cli_attach, cli_discover, cli_doctor
 
 
 def register(app: typer.Typer) -> None:
     """Add this package's sub-commands."""
     cli_doctor.register(app)
     cli_discover.register(app)
+    cli_attach.register(app)

@@ -5,8 +5,9 @@ Every program hangs on a bpf link: when this process dies they go, and the host 
 
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from steering import bpf, netns, nic
 from steering.bpf import Kind, Link
@@ -15,7 +16,7 @@ from steering.compile import Module
 from steering.errors import BadInput, OversprayError
 from steering.hops import Helper
 from steering.plan import Delivery, Plan
-from steering.target import Target
+from steering.target import Endpoint, Target, Tunnel
 from steering.unit import Route, Totals, Unit
 from steering.waiting import wait_for
 
@@ -111,6 +112,18 @@ class Datapath(Closing):
             old.rest()
         self._units.trim()
 
+    def serve(self, endpoints: Sequence[Endpoint], tunnel: Tunnel | None) -> None:
+        """Deliver to these containers and no others, from that tunnel's peers; None: from nobody.
+
+        Frames for those that stay are served all along; for others they take the stock path. For the delivery
+        by peer alone: a veth's place in the devmap must not change. Raises OversprayError for the other.
+        """
+        if self.plan.delivery is not Delivery.PEER:
+            raise OversprayError(f"delivery {self.plan.delivery} serves the containers that it began with")
+        self.target = replace(self.target, endpoints=tuple(endpoints), tunnel=tunnel or self.target.tunnel)
+        self._routes = [] if tunnel is None else list(self._routed(self.plan))
+        self.unit.route(self._routes)
+
     def totals(self) -> Totals:
         """Everything counted since attaching, over all swaps."""
         now = self.unit.totals() - self._before
@@ -160,7 +173,8 @@ class Datapath(Closing):
 
     def _open_peer(self, stack: ExitStack) -> None:
         ns, (first, following) = self.target.nic.ns, self._units.hops
-        for far in {end.host_ns for end in self.target.endpoints} - {ns}:
+        assert self.target.tunnel is not None
+        if (far := self.target.tunnel.place.ns) != ns:  # the bridge is where the tunnel is
             self._helper = stack.enter_context(Helper(ns, far))
             with netns.entered(far):
                 stack.enter_context(Link(following, self._helper.far_index, bpf.ATTACH_TCX_INGRESS))

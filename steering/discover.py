@@ -12,7 +12,7 @@ from dataclasses import replace
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from steering import doctor, ipsec, links, namespaces, netns, overlays
+from steering import doctor, ipsec, links, namespaces, netns, overlays, rules
 from steering.inventory import STACKED, Inventory, Link, Namespace, View, elsewhere
 
 _GONE = {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.EACCES}
@@ -63,6 +63,7 @@ class Reader:
                         forwards=links.forwards(ip, indexes),
                         tc=links.tc(ip, indexes),
                         netfilter=links.netfilter(),
+                        tables=rules.tables(),
                     )
 
     def _neighbours(self) -> None:

@@ -18,6 +18,13 @@ _MTU = 65535
 """Longer than anything that GRO makes for one container."""
 
 
+def remove_stale(near_ns: str) -> None:
+    """Remove what a killed process left in a NIC's namespace; for whoever knows that none is in use there."""
+    with netns.entered(near_ns), IPRoute() as ip:
+        for index in ip.link_lookup(ifname=Helper.near):
+            ip.link("del", index=index)
+
+
 class Helper(Closing):
     """A veth between two namespaces, up at both ends, from construction until :meth:`close`."""
 

@@ -133,6 +133,8 @@ class View:
     """By VTEP."""
     netfilter: tuple[str, ...] = ()
     """Those of bridge-nf-call-{arp,ip,ip6}tables that are on."""
+    tables: tuple[str, ...] = ()
+    """Of packet filters, of any kind (`steering.rules`)."""
     tc: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """What tc has on a tunnel, by its index."""
     ipsec: frozenset[str] = frozenset()
@@ -198,6 +200,8 @@ class Overlay:
     ports: tuple[Port, ...]
     remarks: tuple[str, ...]
     """What lies in the way, or would be skipped; one sentence each."""
+    skipped: tuple[str, ...] = ()
+    """Those of them that speak of rules which packets past bridge and tunnel would skip."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ def _overlay(views: Mapping[int, View], view: View, link: Link, vxlan: Vxlan) ->
     master = view.links.get(link.master)
     bridge = master if master and master.kind == BRIDGE else None
     ports = tuple(_ports(views, view, link, bridge)) if bridge else ()
+    skipped = (*_filtered(view, bridge), *_skipped(view, link, bridge), *_encrypted(under, remotes))
     return Overlay(
         device=device(view, link),
         vni=vxlan.vni,
@@ -69,12 +70,13 @@ def _overlay(views: Mapping[int, View], view: View, link: Link, vxlan: Vxlan) ->
         bridge=device(view, bridge) if bridge else None,
         ports=ports,
         remarks=(
-            *_skipped(view, link, bridge),
-            *_encrypted(under, remotes),
+            *_unfiltered(view, bridge),
+            *skipped,
             *_in_front(under, underlay, nics, remotes),
             *_down(link, bridge, *(each for _, each in lower)),
             *_behind(link, vxlan, bridge, ports),
         ),
+        skipped=skipped,
     )
 
 
@@ -111,12 +113,27 @@ def _ports(views: Mapping[int, View], view: View, tunnel: Link, bridge: Link) ->
         yield Port(port.index, port.name, port.kind, device(other, peer) if other and peer else None)
 
 
+def _hooks(view: View, bridge: Link | None) -> str:
+    """What has the bridge call netfilter; nothing: it does not."""
+    own = (f"nf_call_iptables of {printable(bridge.name)}",) if bridge and bridge.netfilter else ()
+    return ", ".join((*view.netfilter, *own)) if bridge else ""
+
+
+def _filtered(view: View, bridge: Link | None) -> Iterator[str]:
+    """Rules of which packets past the bridge know nothing. A family of nftables hooks the bridge itself."""
+    if bridge and view.tables and (hooks := _hooks(view, bridge)):
+        names = printable(", ".join(view.tables))
+        yield f"bridge netfilter is on ({hooks}), with rules in {names}: packets past the bridge skip them"
+
+
+def _unfiltered(view: View, bridge: Link | None) -> Iterator[str]:
+    """The same, of which nothing follows as yet."""
+    if (hooks := _hooks(view, bridge)) and not view.tables:
+        yield f"bridge netfilter is on ({hooks}): packets past the bridge skip its rules; there are none now"
+
+
 def _skipped(view: View, tunnel: Link, bridge: Link | None) -> Iterator[str]:
     """What packets that go past tunnel and bridge go past as well."""
-    if bridge and (view.netfilter or bridge.netfilter):
-        own = (f"nf_call_iptables of {printable(bridge.name)}",) if bridge.netfilter else ()
-        names = ", ".join((*view.netfilter, *own))
-        yield f"bridge netfilter is on ({names}): packets past the bridge skip its rules"
     if bridge and bridge.vlan_filtering:
         yield f"bridge {printable(bridge.name)} filters VLANs: packets past it are not filtered"
     if told := view.tc.get(tunnel.index, ()):

@@ -1,0 +1,213 @@
+"""``overspray attach`` on overlays that the lab made: discovered, served, followed, and left as they were."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from commands import command, overspray
+from ground import NIC_CORE, WORKER_CORE
+from pyroute2 import IPRoute
+
+from bench.lab import Lab
+from bench.seen import passing
+from bench.sink import Sink
+from bench.traffic import Traffic
+from bench.wire import Wire
+from steering import attach, bpf, discover, netns
+from steering.bpf import Kind, Link, Program, returning
+from steering.hops import Helper
+from steering.waiting import wait_for
+
+N = 640
+POLICY = f"roundrobin:mask={1 << WORKER_CORE:x}"
+
+
+class Attached:
+    """A controller that runs, in the lab's host namespace."""
+
+    def __init__(self, lab: Lab, *more: str) -> None:
+        line = command("attach", lab.plan.nic, "--policy", POLICY, "--json", *more)
+        with netns.entered(lab.host_ns):
+            self.process = subprocess.Popen(
+                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        self.said: list[str] = []
+
+    def await_serving(self, *macs: str) -> None:
+        """Until it says that it serves these and no others."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            if line.startswith("serving ") and line.count("(") == len(macs) and all(m in line for m in macs):
+                return
+        raise AssertionError(self.said)
+
+    def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
+        """Its exit code, and what it printed."""
+        self.process.send_signal(number)
+        out, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, out
+
+
+@contextmanager
+def attached(lab: Lab, *more: str) -> Iterator[Attached]:
+    running = Attached(lab, *more)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.end(signal.SIGKILL)
+        for stream in (running.process.stdout, running.process.stderr):
+            if stream:
+                stream.close()
+
+
+def macs(lab: Lab) -> list[str]:
+    return [each.mac for each in lab.plan.containers]
+
+
+def host_links(lab: Lab) -> dict[str, bool]:
+    """Devices of the lab's host, and whether XDP is attached."""
+    with netns.entered(lab.host_ns), IPRoute() as ip:
+        found = {each.get("ifname"): each.get_attr("IFLA_XDP") for each in ip.get_links()}
+    return {name: bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")) for name, xdp in found.items()}
+
+
+def set_master(lab: Lab, place: int, *, on_the_bridge: bool) -> None:
+    """Let a container's port join the bridge, with its forwarding entry, or leave it."""
+    plan = lab.plan
+    each = plan.containers[place]
+    with netns.entered(lab.names[plan.overlay_role]), IPRoute() as ip:
+        [port] = ip.link_lookup(ifname=each.veth)
+        if on_the_bridge:
+            ip.link("set", index=port, master=ip.link_lookup(ifname=plan.bridge)[0])
+            ip.fdb("add", ifindex=port, lladdr=each.mac, flags=0x04, state=0x40)
+        else:
+            ip.link("set", index=port, master=0)
+
+
+def test_what_is_discovered_is_what_the_lab_knows(overlay: Lab) -> None:
+    found, plain = discover.discover(), overlay.target
+    assert plain.tunnel is not None
+    [one] = [each for each in found.overlays if each.device.namespace.name == plain.tunnel.place.ns]
+    [nic] = one.nics
+    target = attach.target_of(found, nic, attach.overlay_of(found, nic, one.vni))
+    by_mac = sorted(target.endpoints, key=lambda end: end.mac)
+    assert replace(target, endpoints=tuple(by_mac)) == plain
+
+
+def test_every_packet_takes_the_fast_path_and_then_all_is_as_it_was(overlay: Lab) -> None:
+    before = host_links(overlay)
+    with (
+        attached(overlay) as running,
+        Sink(overlay) as sink,
+        Wire(overlay, Traffic(flows=2), NIC_CORE) as wire,
+    ):
+        running.await_serving(*macs(overlay))
+        wire.send_windowed(N, lambda: sink.delivered)
+        code, out = running.end()
+        assert code == 0, running.said
+        counted = json.loads(out)
+        assert (sink.delivered, counted["delivered"], counted["passed"]) == (N, N, 0)
+        assert counted["done"] == {str(WORKER_CORE): N // 2}, "every second one went to the worker"
+        assert counted["drops"] == {}
+    assert host_links(overlay) == before
+
+
+def test_containers_are_followed_as_they_come_and_go(overlay: Lab) -> None:
+    first, second = macs(overlay)
+    set_master(overlay, 1, on_the_bridge=False)
+    with (
+        attached(overlay) as running,
+        Sink(overlay) as sink,
+        Wire(overlay, Traffic(flows=2), NIC_CORE) as wire,
+    ):
+        running.await_serving(first)
+        set_master(overlay, 1, on_the_bridge=True)
+        running.await_serving(first, second)
+        wire.send_windowed(N, lambda: sink.delivered)
+        set_master(overlay, 0, on_the_bridge=False)
+        running.await_serving(second)
+        counted = json.loads(running.end()[1])
+        assert (counted["delivered"], counted["passed"]) == (N, 0)
+
+
+def test_killed_it_leaves_the_stock_path_and_the_next_one_just_works(overlay: Lab) -> None:
+    with attached(overlay) as running:
+        running.await_serving(*macs(overlay))
+        running.end(signal.SIGKILL)
+    wait_for(lambda: not any(host_links(overlay).values()), "its program to go")
+    with passing(overlay), Sink(overlay) as sink, Wire(overlay, Traffic(flows=2), NIC_CORE) as wire:
+        wire.send_windowed(N, lambda: sink.delivered)
+    with attached(overlay) as running:
+        running.await_serving(*macs(overlay))
+        assert running.end()[0] == 0
+    assert Helper.near not in host_links(overlay)
+
+
+def test_a_second_one_is_told_who_is_there(flannel: Lab) -> None:
+    with attached(flannel) as running:
+        running.await_serving(*macs(flannel))
+        with netns.entered(flannel.host_ns):
+            done = overspray("attach", flannel.plan.nic)
+        assert done.returncode == 1
+        pid = running.process.pid
+        assert done.stderr.strip().endswith(
+            f"process {pid} is attached to 'nic0' in this network namespace: type 'kill {pid}' first"
+        )
+        assert running.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("vxlan0",), "'vxlan0' is a VXLAN device, not a NIC: type 'overspray discover nic0'"),
+        (("nic0", "--vni", "7"), "no overlay with VNI 7 behind 'nic0': choose from {vni}"),
+        (("nic0", "--policy", "best"), "unknown policy 'best': choose from backlog"),
+        (("nic0", "--policy", "local:deliver=veth"), "choose deliver=peer"),
+        (("nic0", "--cpus", "9999"), "core 9999 is not to be used here: choose from"),
+        (
+            ("nic0", "--cpus", "0", "--policy", "local:mask=1"),
+            "--cpus and mask= both name the workers' cores",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(
+    flannel: Lab, arguments: tuple[str, ...], told: str
+) -> None:
+    before = host_links(flannel)
+    with netns.entered(flannel.host_ns):
+        done = overspray("attach", *arguments)
+    told = told.replace("{vni}", str(flannel.plan.vni))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr and done.stderr.count("\n") == 1
+    assert host_links(flannel) == before
+
+
+def test_a_foreign_program_is_left_alone(flannel: Lab) -> None:
+    with Program(returning(bpf.XDP_PASS), Kind.XDP, "foreign") as program, netns.entered(flannel.host_ns):
+        index = netns.index("nic0")
+        with Link(program.fd, index, bpf.ATTACH_XDP, bpf.XDP_NATIVE):
+            done = overspray("attach", "nic0")
+            assert done.returncode == 2
+            assert "'nic0': it has an XDP program already (native): detach that first" in done.stderr
+            assert host_links(flannel)["nic0"]
+
+
+def test_rules_are_skipped_only_where_that_is_allowed(flannel: Lab) -> None:
+    with (
+        Program(returning(bpf.TCX_NEXT), Kind.TC, "rules") as program,
+        netns.entered(flannel.host_ns),
+        Link(program.fd, netns.index("vxlan0"), bpf.ATTACH_TCX_INGRESS),
+    ):
+        done = overspray("attach", "nic0")
+        assert done.returncode == 2
+        assert "packets past the tunnel device skip it: add --bypass if that may be" in done.stderr
+        with attached(flannel, "--bypass") as running:
+            running.await_serving(*macs(flannel))
+            assert any(line.startswith("bypassed: tc on vxlan0 (") for line in running.said)
+            assert running.end()[0] == 0
