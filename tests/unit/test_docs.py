@@ -72,6 +72,20 @@ def test_no_page_names_this_machine(page: str) -> None:
     assert "/work/" not in text and "/root/" not in text
 
 
+def test_the_results_page_has_the_comparisons_of_best_loads() -> None:
+    text = (ROOT / "docs/results.md").read_text()
+    [part] = reports.as_dict(reports.of([ROOT / "docs/results/one-flow"]))["parts"]
+    saved = {(each["b"], each["a"], each["point"].split()[1]): each for each in part["comparisons"]}
+    rows = text.partition("<!-- one-flow -->")[2].partition("<!-- /one-flow -->")[0].strip().splitlines()[2:]
+    assert len(rows) == 9
+    for row in rows:
+        ours, other, sink, _, measured, verdict = (cell.strip(" `") for cell in row.strip("|").split("|"))
+        found = saved[ours, other, sink]
+        ratio = found["ratio"]
+        assert measured == f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        assert verdict == found["verdict"]
+
+
 def test_the_results_page_has_the_saved_comparisons() -> None:
     text = (ROOT / "docs/results.md").read_text()
     for file in (ROOT / "docs/results/targets").glob("*.json"):
