@@ -146,12 +146,16 @@ class Attachment(Closing):
 
     def follow(self, stop: int, say: Say) -> None:
         """Serve what comes and goes, until the descriptor ``stop`` can be read. Raises as :meth:`refresh`."""
+        self._look(say)  # compiling took a while, and only since then are events heard
         while self.events.wait(stop):
-            if self.refresh():
-                say(described(self.target))
+            self._look(say)
             # A host where something changes all the time: no more than half of a core for that.
             if self.events.pause(stop, self._took):
                 return
+
+    def _look(self, say: Say) -> None:
+        if self.refresh():
+            say(described(self.target))
 
     def close(self) -> None:
         """Detach. Closing twice is harmless."""
