@@ -11,6 +11,7 @@ from bench.observer import cost
 from bench.traffic import Traffic
 from bench.variant import Variant
 from steering.errors import OversprayError
+from steering.unit import Totals
 from steering.waiting import wait_for
 
 _FEWEST = 1000
@@ -92,7 +93,7 @@ def measured(
     mark = wire.traffic.run % 0xFFFFFFFF + 1
     wire.begin(mark, effect.cores_of_flows, sent or bed.traffic)
     sink.begin(mark)
-    seen, wired, counted = effect.seen(), wire.counts(), lost.read()
+    seen, wired, counted, ours = effect.seen(), wire.counts(), lost.read(), _ours(effect)
     readers = sink.threads
     with wire.running() as threads:
         for thread in threads:
@@ -108,9 +109,13 @@ def measured(
         for thread in (*threads, *readers):
             bed.observer.forget(thread)
     offered = wire.sent - wired["sent"]
-    invalid = [*_unsettled(effect, seen, wired, offered), *_unread(effect, counted), *bed.unwanted(variant)]
+    invalid = [
+        *_unsettled(effect, seen, wired, ours, offered),
+        *_unread(effect, counted),
+        *bed.unwanted(variant),
+    ]
     span, used = ended - begun, cost(first, last)
-    drops = _drops(effect, wired, losses.by_stage(counted, lost.read()))
+    drops = _drops(effect, wired, ours, losses.by_stage(counted, lost.read()))
     share = used.wire_share
     order = sink.order()
     return Sample(
@@ -153,9 +158,16 @@ def _overran(drops: Mapping[str, Mapping[str, int]], offered: int) -> bool:
     return drops.get("wire", {}).get("drop_ring", 0) > offered // 100
 
 
-def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -> Iterator[str]:
+def _ours(effect: Effect) -> Totals | None:
+    """What our datapath has counted, where there is one: one that is attached sees more than one run."""
+    return effect.datapath.totals() if effect.datapath else None
+
+
+def _unsettled(
+    effect: Effect, seen: int, wired: dict[str, int], before: Totals | None, offered: int
+) -> Iterator[str]:
     """Wait until every packet's fate is known; why it is not, where it is not."""
-    wire, sink, datapath = effect.case.wire, effect.case.sink, effect.datapath
+    wire, sink = effect.case.wire, effect.case.sink
 
     def at_the_nic() -> int:
         ring = wire.counts()["drop_ring"] - wired["drop_ring"]
@@ -163,9 +175,10 @@ def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -
 
     def fate() -> int:
         """Of a stock path only that its queues are empty can be known."""
-        if datapath is None:
+        now = _ours(effect)
+        if before is None or now is None:
             return offered if not losses.waiting() else -1
-        ours = sum(sum(names.values()) for names in datapath.totals().drops.values())
+        ours = sum(sum(names.values()) for names in (now - before).drops.values())
         return sink.arrived + ours + wire.counts()["drop_ring"] - wired["drop_ring"]
 
     try:
@@ -176,10 +189,8 @@ def _unsettled(effect: Effect, seen: int, wired: dict[str, int], offered: int) -
         wait_for(lambda: fate() == offered, "every packet", _SETTLE_S)
     except OversprayError:
         yield f"of {offered} packets {fate()} are accounted for"
-    if datapath:
-        totals = datapath.totals()
-        if totals.passed > offered // 100:
-            yield f"{totals.passed} of {offered} packets took the stock path"
+    if before and (now := _ours(effect)) and (passed := (now - before).passed) > offered // 100:
+        yield f"{passed} of {offered} packets took the stock path"
 
 
 def _unread(effect: Effect, before: Mapping[str, int]) -> Iterator[str]:
@@ -198,15 +209,15 @@ def _unread(effect: Effect, before: Mapping[str, int]) -> Iterator[str]:
 
 
 def _drops(
-    effect: Effect, wired: dict[str, int], stock: dict[str, dict[str, int]]
+    effect: Effect, wired: dict[str, int], before: Totals | None, stock: dict[str, dict[str, int]]
 ) -> dict[str, dict[str, int]]:
     """By stage and name. What the sink's filter drops after counting, the kernel calls an error."""
     drops = {stage: dict(names) for stage, names in stock.items()}
     drops.get("udp", {}).pop("error", None)
     if ring := effect.case.wire.counts()["drop_ring"] - wired["drop_ring"]:
         drops["wire"] = {"drop_ring": ring}
-    if effect.datapath:
-        drops |= effect.datapath.totals().drops
+    if before and (now := _ours(effect)):
+        drops |= (now - before).drops
     return {stage: names for stage, names in drops.items() if names}
 
 

@@ -91,6 +91,18 @@ def test_every_run_accounts_for_every_packet() -> None:
             assert sum(kinds.values()) == pytest.approx(1)
 
 
+def test_each_run_of_one_datapath_has_books_of_its_own() -> None:
+    """As the trials of a search are: the datapath's counters go on from one to the next."""
+    variant = Variant.parse("flannel/pin:queue=64")
+    with Bed([variant], Traffic(batch=256)) as bed, bed.in_effect(variant) as effect:
+        first, second = (measured(bed, variant, effect, 0.02, 0.0, number) for number in (0, 1))
+    assert first.drops["worker"]["drop_queue_full"] > 0, "as fast as it goes, it is full at times"
+    for sample in (first, second):
+        assert sample.invalid == []
+        lost = sum(sum(names.values()) for stage, names in sample.drops.items() if stage != "device")
+        assert sample.offered == sample.delivered + lost
+
+
 def test_broken_off_it_leaves_nothing() -> None:
     line = command("ab", "flannel/none", "flannel/local", "--rounds", "1000", "--seconds", "0.05")
     with subprocess.Popen(
