@@ -1,4 +1,4 @@
-"""Attach to the overlays that are already there, and follow them: discovery tells what the datapath serves."""
+"""Attach to overlays that are already there, and follow them: discovery tells what the datapath serves."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 class Attachment(Closing):
-    """A policy attached to the overlays behind a NIC, from construction until :meth:`close`. A context manager.
+    """A policy attached to the overlays behind a NIC, from construction until :meth:`close`.
 
     ``vni``: serves that overlay alone; else all that can be, also those that come later. With ``bypass``
     packets may skip rules.

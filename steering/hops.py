@@ -41,7 +41,7 @@ class Hops(Closing):
     """The helpers of one NIC, each made when its namespace is first to be reached, until :meth:`close`."""
 
     def __init__(self, near_ns: str, nic_index: int, program: int) -> None:
-        """``near_ns`` is the NIC's namespace; the loaded ``program`` runs where frames come out of a helper."""
+        """``near_ns`` is the NIC's namespace; the loaded ``program`` runs where frames leave a helper."""
         self._near_ns, self._nic_index, self._program = near_ns, nic_index, program
         self._numbers = itertools.count()
         self._helpers: dict[int, Helper] = {}  # by the far namespace's inode: its path may change

@@ -2,13 +2,11 @@
 
 import json
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from commands import command, overspray
+from attaching import attached, host_links, macs
+from commands import overspray
 from ground import NIC_CORE, WORKER_CORE
 from pyroute2 import IPRoute
 
@@ -23,58 +21,6 @@ from steering.chosen import choose
 from steering.waiting import wait_for
 
 N = 640
-POLICY = f"roundrobin:mask={1 << WORKER_CORE:x}"
-
-
-class Attached:
-    """A controller that runs, in the lab's host namespace."""
-
-    def __init__(self, lab: Lab, *more: str) -> None:
-        line = command("attach", lab.plan.nic, "--policy", POLICY, "--json", *more)
-        with netns.entered(lab.host_ns):
-            self.process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        self.said: list[str] = []
-
-    def await_serving(self, *macs: str) -> None:
-        """Until it says that it serves these and no others."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-            if line.startswith("serving ") and line.count("(") == len(macs) and all(m in line for m in macs):
-                return
-        raise AssertionError(self.said)
-
-    def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
-        """Its exit code, and what it printed."""
-        self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=60)
-        return self.process.returncode, out
-
-
-@contextmanager
-def attached(lab: Lab, *more: str) -> Iterator[Attached]:
-    running = Attached(lab, *more)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.end(signal.SIGKILL)
-        for stream in (running.process.stdout, running.process.stderr):
-            if stream:
-                stream.close()
-
-
-def macs(lab: Lab) -> list[str]:
-    return [each.mac for each in lab.plan.containers]
-
-
-def host_links(lab: Lab) -> dict[str, bool]:
-    """Devices of the lab's host, and whether XDP is attached."""
-    with netns.entered(lab.host_ns), IPRoute() as ip:
-        found = {each.get("ifname"): each.get_attr("IFLA_XDP") for each in ip.get_links()}
-    return {name: bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")) for name, xdp in found.items()}
 
 
 def set_master(lab: Lab, place: int, *, on_the_bridge: bool) -> None:
