@@ -71,14 +71,14 @@ class Lab:
         plan, nic = self.plan, Place(self.host_ns, self.plan.nic)
         if not plan.has_tunnel:
             return Target(nic, self.nic_index, plan.nic_mac)
-        overlay_ns = self.names[plan.overlay_role]
-        place = Place(overlay_ns, plan.tunnel)
-        tunnel = Tunnel(place, plan.tunnel_mac, plan.vni, plan.port, plan.nic_ip, (plan.wire_ip,))
+        place = Place(self.names[plan.overlay_role], plan.tunnel)
         ends = tuple(
-            Endpoint(each.mac, Place(self.names[each.role], "eth0"), overlay_ns, index, plan.inner_mtu)
+            Endpoint(each.mac, Place(self.names[each.role], "eth0"), index, plan.inner_mtu)
             for each, index in zip(plan.containers, self.veth_indexes, strict=True)
         )
-        return Target(nic, self.nic_index, plan.nic_mac, tunnel, ends)
+        vteps = plan.nic_ip, (plan.wire_ip,)
+        tunnel = Tunnel(place, plan.tunnel_mac, plan.vni, plan.port, *vteps, ends)
+        return Target(nic, self.nic_index, plan.nic_mac, (tunnel,))
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

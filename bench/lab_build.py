@@ -4,6 +4,7 @@ Everything is known beforehand (static neighbours and forwarding entries), so no
 """
 
 import os
+from collections.abc import Container as Holding
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
@@ -36,10 +37,15 @@ Names = Mapping[str, str]
 """Role -> namespace."""
 
 
-def build(plan: Plan, names: Names) -> None:
-    """Make all namespaces and all in them, ready to carry packets. The caller removes them."""
+def build(plan: Plan, names: Names, there: Holding[str] = ()) -> None:
+    """Make all namespaces and all in them, ready to carry packets. The caller removes them.
+
+    ``there``: roles whose namespaces another lab has made; with the wire's the NIC is there as well.
+    """
     try:
         for role, name in names.items():
+            if role in there:
+                continue
             netns.create(name)
             with netns.entered(name):
                 _silence(plan.has_ipv6(role))
@@ -47,7 +53,8 @@ def build(plan: Plan, names: Names) -> None:
             ip = {role: stack.enter_context(_netlink(name)) for role, name in names.items()}
             for role in ip.keys() - {"wire"}:  # an application may talk to itself
                 ip[role].link("set", index=_LOOPBACK, state="up")
-            _underlay(plan, names, ip)
+            if "wire" not in there:
+                _underlay(plan, names, ip)
             if plan.has_tunnel:
                 _tunnel(plan, names, ip)
             if plan.has_containers:
@@ -107,15 +114,17 @@ def _underlay(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
 
 
 def _tunnel(plan: Plan, names: Names, ip: Mapping[str, IPRoute]) -> None:
-    """The tunnel device. Its UDP socket is the host's, wherever the device is."""
+    """The tunnel device. Its UDP socket is the host's, wherever it is moved to, as Docker does."""
     overlay = ip[plan.overlay_role]
     tunnel: dict[str, Any] = {
         **{"vxlan_id": plan.vni, "vxlan_port": plan.port},
         "vxlan_local6" if plan.outer == 6 else "vxlan_local": plan.nic_ip,
         **{"vxlan_learning": False, "mtu": plan.inner_mtu, "address": plan.tunnel_mac},
     }
-    with _handle(names[plan.overlay_role]) as place:
-        ip["host"].link("add", ifname=plan.tunnel, kind="vxlan", net_ns_fd=place, **tunnel)
+    ip["host"].link("add", ifname=plan.tunnel, kind="vxlan", **tunnel)
+    if plan.overlay_role != "host":
+        with _handle(names[plan.overlay_role]) as place:
+            ip["host"].link("set", index=_index(ip["host"], plan.tunnel), net_ns_fd=place)
     overlay.fdb("add", ifindex=_index(overlay, plan.tunnel), lladdr=plan.peer_mac, dst=plan.wire_ip)
     if not plan.has_containers:
         _address(overlay, plan.tunnel, plan.host_ip, plan.inner_prefix, plan.peer_ip, plan.peer_mac)

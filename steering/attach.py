@@ -1,148 +1,78 @@
-"""Attach to an overlay that is already there, and follow it: discovery tells what the datapath serves."""
+"""Attach to overlays that are already there, and follow them: discovery tells what the datapath serves."""
 
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
-from steering import attached, discover
-from steering.chosen import choose, through
+from steering import attached, discover, served
+from steering.chosen import choose
 from steering.closing import Closing
 from steering.datapath import Datapath, Units
-from steering.errors import BadInput
+from steering.errors import BadInput, OversprayError
 from steering.events import Events
 from steering.hops import remove_stale
-from steering.inventory import Device, Inventory, Namespace, Overlay, View
-from steering.netns import OWN
+from steering.inventory import device as device_of
 from steering.plan import Delivery, Plan
-from steering.target import Endpoint, Place, Target, Tunnel
+from steering.served import Served
 
 Say = Callable[[str], None]
 
 
-def overlay_of(inventory: Inventory, nic: Device, vni: int | None) -> Overlay:
-    """That VNI's overlay behind the NIC; None: the only one. BadInput where there is none, or several."""
-    found = through(inventory, nic)
-    named = [each for each in found if vni in (None, each.vni)]
-    known = ", ".join(str(each.vni) for each in found)
-    if not named:
-        raise BadInput(f"no overlay with VNI {vni} behind '{nic.name}': choose from {known}")
-    if len(named) > 1:
-        raise BadInput(f"'{nic.name}' has {len(named)} overlays behind it: choose --vni from {known}")
-    return named[0]
-
-
-def require_servable(overlay: Overlay, nic: Device, bypass: bool) -> None:
-    """BadInput where frames of it can't be proven, have no container to go to, or would skip rules.
-
-    With ``bypass`` they may skip them.
-    """
-    name = f"VNI {overlay.vni}"
-    if nic.xdp:
-        raise BadInput(
-            f"attach to '{nic.name}': it has an XDP program already ({nic.xdp}): detach that first"
-        )
-    if overlay.bridge is None:
-        raise BadInput(f"{name}: its tunnel is on no bridge, and frames go to containers behind one alone")
-    if not overlay.local:
-        raise BadInput(f"{name}: neither its device nor a route tells our VTEP's address: wait for a peer")
-    if overlay.skipped and not bypass:
-        raise BadInput(f"{name}: {'; '.join(overlay.skipped)}: add --bypass if that may be")
-
-
-def target_of(inventory: Inventory, nic: Device, overlay: Overlay) -> Target:
-    """What the datapath is to serve of an overlay: every container behind its bridge, every VTEP it knows."""
-    own = inventory.own
-    view = inventory.views[overlay.device.namespace.inode]
-    tunnel = Tunnel(
-        place=Place(key(own, overlay.device.namespace), overlay.device.name),
-        mac=overlay.device.mac,
-        vni=overlay.vni,
-        port=overlay.port,
-        local=overlay.local,
-        remotes=tuple(each for each in overlay.remotes if (":" in each) == (":" in overlay.local)),
-        zero_checksum=overlay.zero_checksum,
-    )
-    return Target(
-        nic=Place(key(own, nic.namespace), nic.name),
-        nic_index=nic.index,
-        nic_mac=nic.mac,
-        tunnel=tunnel,
-        endpoints=tuple(_endpoints(own, view, overlay)),
-    )
-
-
-def key(own: Namespace, space: Namespace) -> str:
-    """What `steering.netns` enters a namespace by: its name, or its file's path."""
-    return OWN if space.inode == own.inode else space.name or space.path
-
-
-def _endpoints(own: Namespace, view: View, overlay: Overlay) -> list[Endpoint]:
-    bridge = overlay.bridge.mtu if overlay.bridge else 0
-    return [
-        Endpoint(
-            mac=port.peer.mac,
-            own=Place(key(own, port.peer.namespace), port.peer.name),
-            host_ns=key(own, view.space),
-            host_index=port.index,
-            mtu=min(view.links[port.index].mtu, bridge),
-        )
-        for port in overlay.ports
-        if port.peer is not None and port.index in view.links
-    ]
-
-
 class Attachment(Closing):
-    """A policy attached to an overlay behind a NIC, from construction until :meth:`close`. A context manager.
+    """A policy attached to the overlays behind a NIC, from construction until :meth:`close`.
+
+    ``vni``: serves that overlay alone; else all that can be, also those that come later. With ``bypass``
+    packets may skip rules.
 
     Raises:
-        BadInput: no such NIC or overlay, or one that is not to be served (:func:`require_servable`).
+        BadInput: no such NIC or overlay, or none that can be served (:mod:`steering.served`).
         OversprayError: held by another process, or the kernel refuses.
     """
 
     def __init__(self, device: str, plan: Plan, vni: int | None = None, bypass: bool = False) -> None:
         if plan.delivery is not Delivery.PEER:
             raise BadInput("deliver=veth needs the containers' own settings changed: choose deliver=peer")
+        self._vni, self._bypass = vni, bypass
         found = discover.discover()
         self.nic = choose(found, device)
-        self.overlay = overlay_of(found, self.nic, vni)
         with ExitStack() as stack:
-            stack.enter_context(attached.held(self.nic.namespace.inode, device))
-            require_servable(self.overlay, self.nic, bypass)
-            self.target = target_of(found, self.nic, self.overlay)
-            remove_stale(self.target.nic.ns)
+            stack.enter_context(attached.held(self.nic))
+            if self.nic.xdp:
+                raise BadInput(
+                    f"attach to '{device}': it has an XDP program already ({self.nic.xdp}): detach that first"
+                )
+            self.overlays = served.behind(found, self.nic, vni, bypass)
+            served.require_some(found, self.nic, vni, self.overlays)
+            target = served.target_of(found, self.nic, self.overlays)
+            remove_stale(target.nic.ns, target.nic_index)
             units = stack.enter_context(Units())
-            self.events = stack.enter_context(Events(self.target.nic.ns))
-            self.datapath = stack.enter_context(Datapath(self.target, plan, units))
+            self.events = stack.enter_context(Events(target.nic.ns))
+            self.datapath = stack.enter_context(Datapath(target, plan, units))
             self._open = stack.pop_all()
         self._took = 0.0
+
+    def lines(self) -> list[str]:
+        """What is served, and what is left alone and why."""
+        return [line for each in self.overlays for line in each.lines()]
 
     def refresh(self) -> bool:
         """Look again, and serve what is there now; whether anything had changed.
 
-        BadInput where the overlay is gone: nothing is served then, and all takes the stock path.
+        OversprayError where the NIC is gone.
         """
         begun = time.monotonic()
         found = discover.discover()
-        same = [
-            each
-            for each in found.overlays
-            if (each.vni, each.port, each.device.namespace.inode)
-            == (self.overlay.vni, self.overlay.port, self.overlay.device.namespace.inode)
-        ]
         view = found.views.get(self.nic.namespace.inode)
-        nic = view and view.links.get(self.nic.index)
-        if nic is None or not same:
-            self.datapath.serve((), None)
-            raise BadInput(f"'{self.nic.name}' has no overlay with VNI {self.overlay.vni} any more")
-        self.overlay = same[0]
-        target = target_of(found, self.nic, self.overlay)
-        changed = target != self.target
-        if changed:
-            self.target = target
-            self.datapath.serve(target.endpoints, target.tunnel)
+        if view is None or self.nic.index not in view.links:
+            raise OversprayError(f"'{self.nic.name}' is gone: type 'overspray discover'")
+        nic = device_of(view, view.links[self.nic.index])
+        before, overlays = self.overlays, served.behind(found, nic, self._vni, self._bypass)
+        refused = self.datapath.serve(each.tunnel for each in overlays if each.tunnel)
+        self.overlays = tuple(
+            each.refused(refused[each.tunnel]) if each.tunnel in refused else each for each in overlays
+        )
         self._took = time.monotonic() - begun
-        return changed
+        return self.overlays != before
 
     def follow(self, stop: int, say: Say) -> None:
         """Serve what comes and goes, until the descriptor ``stop`` can be read. Raises as :meth:`refresh`."""
@@ -154,17 +84,21 @@ class Attachment(Closing):
                 return
 
     def _look(self, say: Say) -> None:
+        before = self.overlays
         if self.refresh():
-            say(described(self.target))
+            for line in changes(before, self.overlays):
+                say(line)
 
     def close(self) -> None:
         """Detach. Closing twice is harmless."""
         self._open.close()
 
 
-def described(target: Target) -> str:
-    """What is served, in one line."""
-    assert target.tunnel is not None
-    containers = ", ".join(f"{each.mac} ({Path(each.own.ns).name or 'here'})" for each in target.endpoints)
-    remotes = ", ".join(target.tunnel.remotes) or "nobody yet"
-    return f"serving VNI {target.tunnel.vni} from {remotes}: {containers or 'no container yet'}"
+def changes(before: tuple[Served, ...], now: tuple[Served, ...]) -> list[str]:
+    """What to say of overlays that came, changed or went."""
+    there = {each.key for each in now}
+    lines = [f"VNI {each.key.vni} is gone" for each in before if each.key not in there]
+    lines += [line for each in now if each not in before for line in each.lines()]
+    if not any(each.tunnel for each in now):
+        lines.append("nothing is served: waiting for an overlay")
+    return lines

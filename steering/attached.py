@@ -1,4 +1,4 @@
-"""Who holds a network namespace's NICs: one process attaches there at a time.
+"""Who holds a NIC: one process attaches to it at a time.
 
 The lock is the kernel's (flock), so it is let go of however its holder ends. The file says who holds it.
 """
@@ -11,14 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from steering.errors import OversprayError
+from steering.inventory import Device
 
 FOLDER = Path("/run/overspray/attached")
 
 
 @contextmanager
-def held(inode: int, device: str) -> Iterator[None]:
-    """Nobody else attaches in that network namespace until the block ends; OversprayError says who does."""
-    path = FOLDER / str(inode)
+def held(nic: Device) -> Iterator[None]:
+    """Nobody else attaches to that NIC until the block ends; OversprayError says who does."""
+    path = FOLDER / f"{nic.namespace.inode}-{nic.index}"
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -28,8 +29,9 @@ def held(inode: int, device: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OversprayError(f"attach to '{device}': {_holder(handle)}") from None
-        words = json.dumps({"pid": os.getpid(), "device": device}).encode()
+            raise OversprayError(f"attach to '{nic.name}': {_holder(handle)}") from None
+        holder = {"pid": os.getpid(), "device": nic.name, "namespace": nic.namespace.label}
+        words = json.dumps(holder).encode()
         os.pwrite(handle, words, 0)
         os.ftruncate(handle, len(words))
         yield
@@ -40,7 +42,6 @@ def held(inode: int, device: str) -> Iterator[None]:
 
 def _holder(handle: int) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(os.pread(handle, 4096, 0))
-        pid, device = int(found["pid"]), str(found["device"])
-        return f"process {pid} is attached to '{device}' in this network namespace: type 'kill {pid}' first"
-    return "another process is attached in this network namespace: end that first"
+        pid = int(json.loads(os.pread(handle, 4096, 0))["pid"])
+        return f"process {pid} is attached to it: type 'kill {pid}' first"
+    return "another process is attached to it: end that first"

@@ -17,10 +17,10 @@ def register(app: typer.Typer) -> None:
 
 
 def attach(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="The NIC through which the overlay comes.")],
+    device: Annotated[str, typer.Argument(metavar="DEVICE", help="The NIC through which overlays come.")],
     policy: Annotated[str, typer.Option(help="POLICY[:KNOB=VALUE,…], or @FOLDER of one's own.")] = DEFAULT,
     cpus: Annotated[str, typer.Option(help="The workers' cores, such as 1-3,6; all but the first.")] = "",
-    vni: Annotated[int | None, typer.Option(help="Which overlay, where several come through it.")] = None,
+    vni: Annotated[int | None, typer.Option(help="That overlay alone; all that come through it.")] = None,
     bypass: Annotated[
         bool, typer.Option("--bypass", help="Go past rules of bridge and tunnel, where there are some.")
     ] = False,
@@ -28,13 +28,13 @@ def attach(
         bool, typer.Option("--json", help="Print what was counted as one JSON object.")
     ] = False,
 ) -> None:
-    """Spread a live overlay's packets over the cores, until ^C or SIGTERM; then all is as it was.
+    """Spread live overlays' packets over the cores, until ^C or SIGTERM; then all is as it was.
 
     VNI, VTEPs, bridge and containers are discovered, and followed as they come and go. Everything that can't
     be proven to be for one of these containers takes the stock path. Prints what was counted in the end.
     """
     from steering import cores, doctor, plan
-    from steering.attach import Attachment, described
+    from steering.attach import Attachment
     from steering.errors import BadInput
     from steering.spec import Spec
 
@@ -51,9 +51,8 @@ def attach(
     planned = plan.read(spec, cores.usable()[0])
     with _told_to_end() as stop, Attachment(device, planned, vni, bypass) as attached:
         say(f"attached {spec} to '{device}', workers on cores {cores.form(sorted(planned.workers))}")
-        for text in attached.overlay.skipped:
-            say(f"bypassed: {text}")
-        say(described(attached.target))
+        for line in attached.lines():
+            say(line)
         try:
             attached.follow(stop, say)
         finally:

@@ -5,7 +5,7 @@ Every program hangs on a bpf link: when this process dies they go, and the host 
 
 import secrets
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from steering.bpf import Kind, Link
 from steering.closing import Closing
 from steering.compile import Module
 from steering.errors import BadInput, OversprayError
-from steering.hops import Helper
+from steering.hops import Hops
 from steering.plan import Delivery, Plan
 from steering.target import Endpoint, Target, Tunnel
 from steering.unit import Route, Totals, Unit
@@ -65,19 +65,19 @@ class Datapath(Closing):
     """
 
     def __init__(self, target: Target, plan: Plan, units: Units | None = None) -> None:
-        if target.tunnel is None:
+        if not target.tunnels:
             raise BadInput(f"policy '{plan.policy.name}' needs a tunnel: choose case flannel or docker")
         self.target = target
         with ExitStack() as stack:
             self._units = units or stack.enter_context(Units())
             self._peer = self._units.peer
             self._peer_before = self._count_peer()
-            self._helper: Helper | None = None
+            self._hops: Hops | None = None
             if plan.delivery is Delivery.PEER:
                 self._open_peer(stack)
             else:
                 self._open_veths(stack)
-            self._routes = list(self._routed(plan))
+            self._routes = [route for tunnel in target.tunnels for route in self._routed(tunnel)]
             self.unit = self._ready(plan)
             stack.callback(lambda: self.unit.rest())
             self._before = self.unit.totals()
@@ -112,17 +112,27 @@ class Datapath(Closing):
             old.rest()
         self._units.trim()
 
-    def serve(self, endpoints: Sequence[Endpoint], tunnel: Tunnel | None) -> None:
-        """Deliver to these containers and no others, from that tunnel's peers; None: from nobody.
+    def serve(self, tunnels: Iterable[Tunnel]) -> dict[Tunnel, str]:
+        """Deliver to the containers behind these tunnels and no others, from their peers.
 
         Frames for those that stay are served all along; for others they take the stock path. For the delivery
         by peer alone: a veth's place in the devmap must not change. Raises OversprayError for the other.
+        Returns tunnels that can't be reached, as when their namespace has just gone, and why: not served.
         """
-        if self.plan.delivery is not Delivery.PEER:
+        if self._hops is None:
             raise OversprayError(f"delivery {self.plan.delivery} serves the containers that it began with")
-        self.target = replace(self.target, endpoints=tuple(endpoints), tunnel=tunnel or self.target.tunnel)
-        self._routes = [] if tunnel is None else list(self._routed(self.plan))
+        routes: dict[Tunnel, list[Route]] = {}
+        refused: dict[Tunnel, str] = {}
+        for tunnel in tunnels:
+            try:
+                routes[tunnel] = list(self._routed(tunnel))
+            except OversprayError as error:
+                refused[tunnel] = str(error)
+        self.target = replace(self.target, tunnels=tuple(routes))
+        self._routes = [route for found in routes.values() for route in found]
         self.unit.route(self._routes)
+        self._hops.trim()
+        return refused
 
     def totals(self) -> Totals:
         """Everything counted since attaching, over all swaps."""
@@ -152,32 +162,31 @@ class Datapath(Closing):
         unit = self._units.of(plan)
         unit.serve(plan, self.target.nic_mac)
         if plan.delivery is Delivery.VETH:
-            for place, end in enumerate(self.target.endpoints):
-                with netns.entered(end.host_ns):  # a devmap entry is resolved where it is written
-                    unit.put_veth(place, end.host_index)
+            for tunnel in self.target.tunnels:
+                with netns.entered(tunnel.place.ns):  # a devmap entry is resolved where it is written
+                    for end in tunnel.endpoints:
+                        unit.put_veth(self._place(end), end.host_index)
         unit.route(self._routes)
         return unit
 
-    def _routed(self, plan: Plan) -> Iterator[Route]:
-        tunnel = self.target.tunnel
-        assert tunnel is not None
-        for place, end in enumerate(self.target.endpoints):
-            device, following = end.host_index, 0
-            if plan.delivery is Delivery.VETH:
-                device = place
-            elif self._helper and end.host_ns != self.target.nic.ns:
-                device, following = self._helper.near_index, end.host_index
+    def _routed(self, tunnel: Tunnel) -> Iterator[Route]:
+        """Raises OversprayError where there is no way to its namespace."""
+        helper = self._hops.reach(tunnel.place.ns) if self._hops else 0
+        for end in tunnel.endpoints:
+            device, following = (helper, end.host_index) if helper else (end.host_index, 0)
+            if not self._hops:
+                device = self._place(end)
             for remote in tunnel.remotes:
                 proof = (tunnel.local, remote, tunnel.vni, tunnel.port, end.mac)
                 yield Route(*proof, tunnel.mac, end.mtu, device, following, tunnel.zero_checksum)
 
+    def _place(self, end: Endpoint) -> int:
+        """Of its veth in the devmap."""
+        return self.target.endpoints.index(end)
+
     def _open_peer(self, stack: ExitStack) -> None:
         ns, (first, following) = self.target.nic.ns, self._units.hops
-        assert self.target.tunnel is not None
-        if (far := self.target.tunnel.place.ns) != ns:  # the bridge is where the tunnel is
-            self._helper = stack.enter_context(Helper(ns, far))
-            with netns.entered(far):
-                stack.enter_context(Link(following, self._helper.far_index, bpf.ATTACH_TCX_INGRESS))
+        self._hops = stack.enter_context(Hops(ns, self.target.nic_index, following))
         with netns.entered(ns):
             stack.enter_context(Link(first, self.target.nic_index, bpf.ATTACH_TCX_INGRESS))
 

@@ -26,19 +26,27 @@ _HERE = Path("/proc/thread-self/ns/net")
 def entered(name: str) -> Iterator[None]:
     """The calling thread is in the named namespace until the block ends."""
     with _coming_back():
-        try:
-            handle = os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'") from None
-        except OSError as error:
-            raise OversprayError(f"open network namespace '{name}': {error.strerror}") from error
-        try:
-            setns(handle, CLONE_NEWNET)
-        except OSError as error:  # EINVAL: the bare file that a killed maker left
-            raise OversprayError(f"enter network namespace '{name}': {error.strerror}") from error
-        finally:
-            os.close(handle)
+        with opened(name) as handle:
+            try:
+                setns(handle, CLONE_NEWNET)
+            except OSError as error:  # EINVAL: the bare file that a killed maker left
+                raise OversprayError(f"enter network namespace '{name}': {error.strerror}") from error
         yield
+
+
+@contextmanager
+def opened(name: str) -> Iterator[int]:
+    """A descriptor of the named namespace. OversprayError where there is none."""
+    try:
+        handle = os.open(_path(name), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'") from None
+    except OSError as error:
+        raise OversprayError(f"open network namespace '{name}': {error.strerror}") from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -105,7 +113,7 @@ def inode(name: str) -> int:
     """The number by which the kernel tells it from others; OversprayError where there is none."""
     if not exists(name):
         raise OversprayError(f"no network namespace '{name}': type 'overspray lab show'")
-    return (RUN / name).stat().st_ino
+    return _path(name).stat().st_ino
 
 
 def index(device: str) -> int:

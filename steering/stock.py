@@ -205,7 +205,7 @@ def apply(
 
 def path_of(target: Target) -> Sequence[str]:
     """Which of `PATH` a target has."""
-    return PATH[: 1 + (target.tunnel is not None) + bool(target.endpoints)]
+    return PATH[: 1 + bool(target.tunnels) + bool(target.endpoints)]
 
 
 def differing(target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int) -> list[str]:
@@ -277,9 +277,9 @@ def _needed(target: Target, wanted: Wanted) -> Iterator[tuple[str, Setting, str]
 
 def _places(target: Target) -> dict[str, list[Place]]:
     """The devices of each part of `PATH`."""
-    tunnel = [target.tunnel.place] if target.tunnel else []
+    tunnels = [tunnel.place for tunnel in target.tunnels]
     ends = [endpoint.own for endpoint in target.endpoints]
-    return dict(zip(PATH, ([target.nic], tunnel, ends), strict=True))
+    return dict(zip(PATH, ([target.nic], tunnels, ends), strict=True))
 
 
 def _polling(device: str) -> tuple[Attribute, ...]:
@@ -299,13 +299,13 @@ def _offered(ns: str, setting: Setting, value: str) -> Iterator[tuple[str, Setti
 
 
 def _hooks(target: Target) -> list[tuple[str, Sysctl]]:
-    """Those there are; the bridge is where the tunnel is."""
-    if target.tunnel is None:
-        return []
-    ns = target.tunnel.place.ns
-    with netns.entered(ns):
-        hooks = [Sysctl(f"net/bridge/{name}") for name in _HOOKS]
-        return [(ns, hook) for hook in hooks if hook.path.exists()]
+    """Those there are; a bridge is where its tunnel is."""
+    hooks = [Sysctl(f"net/bridge/{name}") for name in _HOOKS]
+    found = []
+    for ns in dict.fromkeys(tunnel.place.ns for tunnel in target.tunnels):
+        with netns.entered(ns):
+            found += [(ns, hook) for hook in hooks if hook.path.exists()]
+    return found
 
 
 def _shown(place: Place, name: str, setting: Setting) -> dict[str, str]:

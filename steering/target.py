@@ -18,17 +18,15 @@ class Endpoint:
     mac: str
     own: Place
     """Its end of the veth."""
-    host_ns: str
-    """The namespace that holds the other end, on the bridge."""
     host_index: int
-    """ifindex of that other end, there."""
+    """ifindex of the other end, on the bridge in the tunnel's namespace."""
     mtu: int
     """Larger packets the bridge drops: they are left to it."""
 
 
 @dataclass(frozen=True)
 class Tunnel:
-    """A VXLAN device. Its addresses are text, all of one IP version."""
+    """A VXLAN device, and who is behind it. Its addresses are text, all of one IP version."""
 
     place: Place
     mac: str
@@ -38,16 +36,21 @@ class Tunnel:
     """Our VTEP."""
     remotes: tuple[str, ...]
     """The VTEPs that may send to us."""
+    endpoints: tuple[Endpoint, ...] = ()
     zero_checksum: bool = False
     """Over IPv6: whether it takes packets without an outer UDP checksum (udp6zerocsumrx)."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A receive path, NIC first. Without a tunnel there is nothing that a policy could steer."""
+    """Receive paths that begin at one NIC. Without a tunnel there is nothing that a policy could steer."""
 
     nic: Place
     nic_index: int
     nic_mac: str
-    tunnel: Tunnel | None = None
-    endpoints: tuple[Endpoint, ...] = ()
+    tunnels: tuple[Tunnel, ...] = ()
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The containers behind all tunnels."""
+        return tuple(end for tunnel in self.tunnels for end in tunnel.endpoints)

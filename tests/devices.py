@@ -21,9 +21,8 @@ OFF = {
 
 def state(target: Target) -> dict[str, str]:
     """All that stock settings could change, raw: each queue by itself, each sysctl as its file has it."""
-    assert target.tunnel
     found: dict[str, str] = {}
-    for place in (target.nic, target.tunnel.place, *(endpoint.own for endpoint in target.endpoints)):
+    for place in (target.nic, target.tunnels[0].place, *(endpoint.own for endpoint in target.endpoints)):
         with netns.entered(place.ns):
             for name in (*FEATURES, "tx-checksum-ip-generic", "tx-tcp-segmentation"):
                 found[f"{place} {name}"] = Feature(place.device, name).read()

@@ -20,6 +20,8 @@ from steering import netns, policy
 from steering.datapath import Units
 from steering.settings import Setting, Sysctl
 
+_DEVICES = ("wire0", "nic0", "vxlan0", "br0")
+
 
 def host_state() -> dict[str, object]:
     """What a lab could have changed. Others may add and remove devices meanwhile, so not all there is."""
@@ -32,7 +34,7 @@ def host_state() -> dict[str, object]:
     return {
         "namespaces": [name for name in netns.names() if name.startswith(f"os-{os.getpid()}-")],
         "namespace": Path("/proc/thread-self/ns/net").readlink(),
-        "devices of ours": links.keys() & {"wire0", "nic0", "vxlan0", "br0", "os-hop-near"},
+        "devices of ours": [name for name in links if name in _DEVICES or name.startswith("os-hop")],
         "attached": {name: mode for name, mode in modes.items() if mode},
         "settings": {str(path): path.read_text() for path in settings if path.exists()},
         "affinity": os.sched_getaffinity(0),

@@ -2,13 +2,11 @@
 
 import json
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from commands import command, overspray
+from attaching import attached, host_links, macs
+from commands import overspray
 from ground import NIC_CORE, WORKER_CORE
 from pyroute2 import IPRoute
 
@@ -17,64 +15,12 @@ from bench.seen import passing
 from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
-from steering import attach, bpf, discover, netns
+from steering import bpf, discover, netns, served
 from steering.bpf import Kind, Link, Program, returning
-from steering.hops import Helper
+from steering.chosen import choose
 from steering.waiting import wait_for
 
 N = 640
-POLICY = f"roundrobin:mask={1 << WORKER_CORE:x}"
-
-
-class Attached:
-    """A controller that runs, in the lab's host namespace."""
-
-    def __init__(self, lab: Lab, *more: str) -> None:
-        line = command("attach", lab.plan.nic, "--policy", POLICY, "--json", *more)
-        with netns.entered(lab.host_ns):
-            self.process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        self.said: list[str] = []
-
-    def await_serving(self, *macs: str) -> None:
-        """Until it says that it serves these and no others."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-            if line.startswith("serving ") and line.count("(") == len(macs) and all(m in line for m in macs):
-                return
-        raise AssertionError(self.said)
-
-    def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
-        """Its exit code, and what it printed."""
-        self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=60)
-        return self.process.returncode, out
-
-
-@contextmanager
-def attached(lab: Lab, *more: str) -> Iterator[Attached]:
-    running = Attached(lab, *more)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.end(signal.SIGKILL)
-        for stream in (running.process.stdout, running.process.stderr):
-            if stream:
-                stream.close()
-
-
-def macs(lab: Lab) -> list[str]:
-    return [each.mac for each in lab.plan.containers]
-
-
-def host_links(lab: Lab) -> dict[str, bool]:
-    """Devices of the lab's host, and whether XDP is attached."""
-    with netns.entered(lab.host_ns), IPRoute() as ip:
-        found = {each.get("ifname"): each.get_attr("IFLA_XDP") for each in ip.get_links()}
-    return {name: bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")) for name, xdp in found.items()}
 
 
 def set_master(lab: Lab, place: int, *, on_the_bridge: bool) -> None:
@@ -92,12 +38,11 @@ def set_master(lab: Lab, place: int, *, on_the_bridge: bool) -> None:
 
 def test_what_is_discovered_is_what_the_lab_knows(overlay: Lab) -> None:
     found, plain = discover.discover(), overlay.target
-    assert plain.tunnel is not None
-    [one] = [each for each in found.overlays if each.device.namespace.name == plain.tunnel.place.ns]
-    [nic] = one.nics
-    target = attach.target_of(found, nic, attach.overlay_of(found, nic, one.vni))
-    by_mac = sorted(target.endpoints, key=lambda end: end.mac)
-    assert replace(target, endpoints=tuple(by_mac)) == plain
+    nic = choose(found, plain.nic.device)
+    target = served.target_of(found, nic, served.behind(found, nic, None, bypass=False))
+    [tunnel] = target.tunnels
+    by_mac = sorted(tunnel.endpoints, key=lambda end: end.mac)
+    assert replace(target, tunnels=(replace(tunnel, endpoints=tuple(by_mac)),)) == plain
 
 
 def test_every_packet_takes_the_fast_path_and_then_all_is_as_it_was(overlay: Lab) -> None:
@@ -146,7 +91,7 @@ def test_killed_it_leaves_the_stock_path_and_the_next_one_just_works(overlay: La
     with attached(overlay) as running:
         running.await_serving(*macs(overlay))
         assert running.end()[0] == 0
-    assert Helper.near not in host_links(overlay)
+    assert not any(name.startswith("os-hop") for name in host_links(overlay))
 
 
 def test_a_second_one_is_told_who_is_there(flannel: Lab) -> None:
@@ -157,7 +102,7 @@ def test_a_second_one_is_told_who_is_there(flannel: Lab) -> None:
         assert done.returncode == 1
         pid = running.process.pid
         assert done.stderr.strip().endswith(
-            f"process {pid} is attached to 'nic0' in this network namespace: type 'kill {pid}' first"
+            f"attach to 'nic0': process {pid} is attached to it: type 'kill {pid}' first"
         )
         assert running.end(signal.SIGTERM)[0] == 0
 
@@ -209,5 +154,5 @@ def test_rules_are_skipped_only_where_that_is_allowed(flannel: Lab) -> None:
         assert "packets past the tunnel device skip it: add --bypass if that may be" in done.stderr
         with attached(flannel, "--bypass") as running:
             running.await_serving(*macs(flannel))
-            assert any(line.startswith("bypassed: tc on vxlan0 (") for line in running.said)
+            assert any(line.startswith("bypassed for VNI 42: tc on vxlan0 (") for line in running.said)
             assert running.end()[0] == 0

@@ -18,7 +18,7 @@ from bench.wire import Wire
 from steering import netns, workers
 from steering.datapath import Datapath, Units
 from steering.errors import BadInput, OversprayError
-from steering.target import Target
+from steering.target import Tunnel
 from steering.waiting import wait_for
 
 pytestmark = pytest.mark.needs("cpumap programs", "tc links")
@@ -147,17 +147,17 @@ def test_after_detaching_the_stock_stack_delivers(overlay: Lab, units: Units) ->
 def test_what_is_not_proven_takes_the_stock_path(flannel: Lab, units: Units) -> None:
     """Frames for a container whose MAC is unknown here, and of another VNI."""
     target = flannel.target
-    assert target.tunnel is not None
-    strangers: list[tuple[Target, str]] = [
-        (replace(target, endpoints=()), "no endpoint"),
-        (replace(target, tunnel=replace(target.tunnel, vni=43)), "vni"),
-        (replace(target, tunnel=replace(target.tunnel, port=8472)), "port"),
-        (replace(target, tunnel=replace(target.tunnel, remotes=("198.18.0.9",))), "remote"),
-        (replace(target, tunnel=replace(target.tunnel, local="198.18.0.9")), "local"),
+    [tunnel] = target.tunnels
+    strangers: list[tuple[Tunnel, str]] = [
+        (replace(tunnel, endpoints=()), "no endpoint"),
+        (replace(tunnel, vni=43), "vni"),
+        (replace(tunnel, port=8472), "port"),
+        (replace(tunnel, remotes=("198.18.0.9",)), "remote"),
+        (replace(tunnel, local="198.18.0.9"), "local"),
     ]
     with Sink(flannel) as sink, Wire(flannel, Traffic(), NIC_CORE) as wire:
         for turn, (other, what) in enumerate(strangers, 1):
-            with Datapath(other, planned("pin"), units) as datapath:
+            with Datapath(replace(target, tunnels=(other,)), planned("pin"), units) as datapath:
                 wire.send_windowed(100, lambda: sink.delivered)
                 totals = datapath.totals()
             assert (totals.steer["pass_unknown"], totals.delivered) == (100, 0), what

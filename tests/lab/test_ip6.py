@@ -95,9 +95,8 @@ def refused(name: str) -> int:
 def test_an_outer_checksum_is_missed_over_ipv6(units: Units) -> None:
     """Stock drops what has none, unless the tunnel is made to take it: so ours leaves it to stock."""
     with labs.lab("flannel", 1, 4, 6) as lab, Sink(lab) as sink:
-        tunnel, frame = lab.target.tunnel, replace(build(lab.plan, 18), outer_sum=0)
-        assert tunnel is not None
-        lax = replace(lab.target, tunnel=replace(tunnel, zero_checksum=True))
+        [tunnel], frame = lab.target.tunnels, replace(build(lab.plan, 18), outer_sum=0)
+        lax = replace(lab.target, tunnels=(replace(tunnel, zero_checksum=True),))
         with Wire(lab, core=NIC_CORE, frame=frame) as wire:
             with passing(lab):
                 wire.send_windowed(100, lambda: refused(lab.host_ns))

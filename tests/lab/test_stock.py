@@ -43,8 +43,7 @@ def opposite(place: Place, name: str) -> str:
 
 def test_each_kind_is_set_and_put_back(overlay: Lab, tmp_path: Path) -> None:
     target, before = overlay.target, state(overlay.target)
-    assert target.tunnel
-    nic, tunnel = target.nic, target.tunnel.place
+    nic, tunnel = target.nic, target.tunnels[0].place
     changed: list[tuple[Place, Setting, str]] = [
         (nic, RpsMask(nic.device), MASK),
         (tunnel, RpsMask(tunnel.device), MASK),
@@ -230,8 +229,7 @@ def test_what_is_applied_is_in_effect_whatever_was_before(
     overlay: Lab, steering: str | None, coalescing: str, expected: dict[str, str], tmp_path: Path
 ) -> None:
     target = overlay.target
-    assert target.tunnel
-    for place in (target.nic, target.tunnel.place, *(endpoint.own for endpoint in target.endpoints)):
+    for place in (target.nic, target.tunnels[0].place, *(endpoint.own for endpoint in target.endpoints)):
         with netns.entered(place.ns):
             RpsMask(place.device).write("1")
             RpsFlows(place.device).write("64")
@@ -258,8 +256,7 @@ def test_what_is_applied_is_in_effect_whatever_was_before(
 def test_netfilter_is_of_the_bridges_namespace(overlay: Lab, tmp_path: Path) -> None:
     """Where the kernel has no bridge netfilter, asking for it is refused."""
     target, before = overlay.target, state(overlay.target)
-    assert target.tunnel
-    with netns.entered(target.tunnel.place.ns):
+    with netns.entered(target.tunnels[0].place.ns):
         there = Path("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
     with Changes(tmp_path) as changes:
         for value in ("0", "1"):
