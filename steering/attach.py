@@ -1,7 +1,6 @@
 """Attach to overlays that are already there, and follow them: discovery tells what the datapath serves."""
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 
 from steering import attached, discover, served
@@ -14,8 +13,6 @@ from steering.hops import remove_stale
 from steering.inventory import device as device_of
 from steering.plan import Delivery, Plan
 from steering.served import Served
-
-Say = Callable[[str], None]
 
 
 class Attachment(Closing):
@@ -49,14 +46,15 @@ class Attachment(Closing):
             self.events = stack.enter_context(Events(target.nic.ns))
             self.datapath = stack.enter_context(Datapath(target, plan, units))
             self._open = stack.pop_all()
-        self._took = 0.0
+        self.took_s = 0.0
+        """The last :meth:`refresh`."""
 
     def lines(self) -> list[str]:
         """What is served, and what is left alone and why."""
         return [line for each in self.overlays for line in each.lines()]
 
-    def refresh(self) -> bool:
-        """Look again, and serve what is there now; whether anything had changed.
+    def refresh(self) -> list[str]:
+        """Look again, and serve what is there now; what has changed, for people.
 
         OversprayError where the NIC is gone.
         """
@@ -71,23 +69,8 @@ class Attachment(Closing):
         self.overlays = tuple(
             each.refused(refused[each.tunnel]) if each.tunnel in refused else each for each in overlays
         )
-        self._took = time.monotonic() - begun
-        return self.overlays != before
-
-    def follow(self, stop: int, say: Say) -> None:
-        """Serve what comes and goes, until the descriptor ``stop`` can be read. Raises as :meth:`refresh`."""
-        self._look(say)  # compiling took a while, and only since then are events heard
-        while self.events.wait(stop):
-            self._look(say)
-            # A host where something changes all the time: no more than half of a core for that.
-            if self.events.pause(stop, self._took):
-                return
-
-    def _look(self, say: Say) -> None:
-        before = self.overlays
-        if self.refresh():
-            for line in changes(before, self.overlays):
-                say(line)
+        self.took_s = time.monotonic() - begun
+        return changes(before, self.overlays)
 
     def close(self) -> None:
         """Detach. Closing twice is harmless."""
@@ -99,6 +82,6 @@ def changes(before: tuple[Served, ...], now: tuple[Served, ...]) -> list[str]:
     there = {each.key for each in now}
     lines = [f"VNI {each.key.vni} is gone" for each in before if each.key not in there]
     lines += [line for each in now if each not in before for line in each.lines()]
-    if not any(each.tunnel for each in now):
+    if before != now and not any(each.tunnel for each in now):
         lines.append("nothing is served: waiting for an overlay")
     return lines

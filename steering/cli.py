@@ -2,7 +2,7 @@
 
 import typer
 
-from steering import cli_attach, cli_discover, cli_doctor
+from steering import cli_attach, cli_attached, cli_discover, cli_doctor
 
 
 def register(app: typer.Typer) -> None:
@@ -10,3 +10,4 @@ def register(app: typer.Typer) -> None:
     cli_doctor.register(app)
     cli_discover.register(app)
     cli_attach.register(app)
+    cli_attached.register(app)

@@ -2,11 +2,15 @@
 
 import os
 import signal
+import syslog
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+
+from steering.errors import BadInput
+from steering.spec import Spec
 
 DEFAULT = "backlog"
 
@@ -24,69 +28,73 @@ def attach(
     bypass: Annotated[
         bool, typer.Option("--bypass", help="Go past rules of bridge and tunnel, where there are some.")
     ] = False,
+    detached: Annotated[
+        bool, typer.Option("--detached", help="Return once it is attached; 'overspray detach' ends it.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was counted as one JSON object.")
     ] = False,
 ) -> None:
-    """Spread live overlays' packets over the cores, until ^C or SIGTERM; then all is as it was.
+    """Spread live overlays' packets over the cores, until ^C, SIGTERM or 'overspray detach'; then all is
+    as it was.
 
     VNI, VTEPs, bridge and containers are discovered, and followed as they come and go. Everything that can't
     be proven to be for one of these containers takes the stock path. Prints what was counted in the end.
     """
-    from steering import cores, doctor, plan
-    from steering.attach import Attachment
-    from steering.errors import BadInput
-    from steering.spec import Spec
+    import json
 
-    def say(text: str) -> None:
-        typer.echo(text, err=True)
+    from steering import doctor
+    from steering.controller import Controller
+    from steering.status import totals_text
 
+    spec = _spec(policy, cpus)
+    if detached and as_json:
+        raise BadInput("--json prints what was counted in the end: give it to 'overspray detach'")
+    ready = None
+    if detached:
+        from steering.background import fork_away
+
+        ready = fork_away()
     doctor.require("capabilities", "BPF", "cpumap programs", "tc links")
-    spec = Spec.parse(policy)
+    say = _Say()
+    with _told_to_end() as stop:
+        with Controller(device, spec, vni, bypass, say) as controller:
+            if ready:
+                say.to_syslog = True
+                ready()
+            controller.run(stop)
+        counted = controller.counted()
+    if as_json:
+        print(json.dumps(counted, indent=2))
+    else:
+        print("\n".join(totals_text(counted)))
+
+
+def _spec(policy: str, cpus: str) -> Spec:
+    """The policy with its workers; checked, before anything is done."""
+    from steering import cores, plan
+
+    spec = Spec.parse(policy).at_home()
     if cpus:
         if "mask" in spec.args:
             raise BadInput("--cpus and mask= both name the workers' cores: choose one")
         mask = f"{sum(1 << core for core in cores.parse(cpus)):x}"
         spec = Spec(spec.name, {**spec.args, "mask": mask})
-    planned = plan.read(spec, cores.usable()[0])
-    with _told_to_end() as stop, Attachment(device, planned, vni, bypass) as attached:
-        say(f"attached {spec} to '{device}', workers on cores {cores.form(sorted(planned.workers))}")
-        for line in attached.lines():
-            say(line)
-        try:
-            attached.follow(stop, say)
-        finally:
-            counted = attached.datapath.totals()
-    if as_json:
-        import json
-
-        print(json.dumps(_as_dict(counted), indent=2))
-        return
-    print(
-        f"{counted.steer['seen']} frames: {counted.delivered} delivered, {counted.passed} took the stock path"
-    )
-    for core, count in counted.local.items():
-        if count:
-            print(f"  core {core}: {count} on which they came")
-    for core, count in counted.done.items():
-        print(f"  core {core}: {count} as a worker")
-    for stage, names in counted.drops.items():
-        for name, count in names.items():
-            print(f"  lost: {stage} {name} {count}")
+    plan.read(spec, cores.usable()[0])
+    return spec
 
 
-def _as_dict(counted: object) -> dict[str, object]:
-    from dataclasses import asdict
+class _Say:
+    """To the terminal; without one, to the system's log."""
 
-    from steering.unit import Totals
+    def __init__(self) -> None:
+        self.to_syslog = False
 
-    assert isinstance(counted, Totals)
-    return {
-        **asdict(counted),
-        "delivered": counted.delivered,
-        "passed": counted.passed,
-        "drops": counted.drops,
-    }
+    def __call__(self, line: str) -> None:
+        if self.to_syslog:
+            syslog.syslog(f"overspray: {line}")
+        else:
+            typer.echo(line, err=True)
 
 
 @contextmanager

@@ -82,6 +82,7 @@ class Datapath(Closing):
             stack.callback(lambda: self.unit.rest())
             self._before = self.unit.totals()
             self._retired: Totals | None = None
+            self._last: Totals | None = None
             self._link = stack.enter_context(nic.attached(self.unit.program, target.nic, target.nic_index))
             self._open = stack.pop_all()
 
@@ -135,7 +136,9 @@ class Datapath(Closing):
         return refused
 
     def totals(self) -> Totals:
-        """Everything counted since attaching, over all swaps."""
+        """Everything counted since attaching, over all swaps, and until :meth:`close`."""
+        if self._last:
+            return self._last
         now = self.unit.totals() - self._before
         return now + self._retired if self._retired else now
 
@@ -151,7 +154,10 @@ class Datapath(Closing):
             if self.plan.delivery is Delivery.PEER:
                 self._await_handed_over()
         finally:
-            self._open.close()
+            try:
+                self._last = self.totals()
+            finally:
+                self._open.close()
 
     def _count_peer(self) -> dict[str, int]:
         counted = self._peer.counts("peer_counters", "peer_counter")

@@ -1,10 +1,9 @@
-"""Waits until something changes in a network namespace, or in those that it knows by a number.
+"""Hears when something changes in a network namespace, or in those that it knows by a number.
 
-What changed is not told: whoever waits looks again. So an overflow, of which the kernel tells that something
-is missing, is one more change and loses nothing.
+What changed is not told: whoever listens looks again. So an overflow, of which the kernel tells that
+something is missing, is one more change and loses nothing.
 """
 
-import select
 import socket
 import struct
 from contextlib import ExitStack
@@ -28,7 +27,6 @@ _LINKS = {RTM_NEWLINK, RTM_DELLINK, RTM_NEWNSID, RTM_DELNSID}
 _NEIGHBOURS = {RTM_NEWNEIGH, RTM_DELNEIGH}
 _HEADER = struct.Struct("=IHHII")
 _MOST = 1 << 18
-_STEP_S = 1.0
 
 
 class Events(Closing):
@@ -47,26 +45,12 @@ class Events(Closing):
             self._socket.setblocking(False)
             self._open = stack.pop_all()
 
-    def wait(self, stop: int) -> bool:
-        """Until something has changed: True; or until ``stop`` can be read: False."""
-        while True:
-            ready, _, _ = select.select([self._socket.fileno(), stop], [], [])
-            if stop in ready:
-                return False
-            if self._taken():
-                return True
+    def fileno(self) -> int:
+        """For select(2): it can be read when there is something to :meth:`take`."""
+        return self._socket.fileno()
 
-    def pause(self, stop: int, seconds: float) -> bool:
-        """So long, or until ``stop`` can be read: whether that was so."""
-        ready, _, _ = select.select([stop], [], [], min(seconds, _STEP_S))
-        return bool(ready)
-
-    def close(self) -> None:
-        """Hear nothing any more. Closing twice is harmless."""
-        self._open.close()
-
-    def _taken(self) -> bool:
-        """Take all that is there; whether any of it matters."""
+    def take(self) -> bool:
+        """Take all that is there; whether anything has changed that matters."""
         matters = False
         while True:
             try:
@@ -75,6 +59,10 @@ class Events(Closing):
                 return matters
             except OSError:  # ENOBUFS: what did not fit is lost
                 matters = True
+
+    def close(self) -> None:
+        """Hear nothing any more. Closing twice is harmless."""
+        self._open.close()
 
 
 def _messages(data: bytes) -> list[tuple[int, int]]:

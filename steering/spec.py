@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from steering.errors import BadInput
@@ -58,6 +59,12 @@ class Spec:
     def path(self) -> str | None:
         """The path behind ``@``, or None for a name."""
         return self.name[1:] if self.name.startswith("@") else None
+
+    def at_home(self) -> Self:
+        """The same wherever it is read: a relative path is of the directory in which one is now."""
+        if self.path is None:
+            return self
+        return type(self)(f"@{Path(self.path).expanduser().resolve()}", self.args)
 
     def __str__(self) -> str:
         args = ",".join(f"{key}={value}" for key, value in sorted(self.args.items()))

@@ -102,7 +102,7 @@ def test_a_second_one_is_told_who_is_there(flannel: Lab) -> None:
         assert done.returncode == 1
         pid = running.process.pid
         assert done.stderr.strip().endswith(
-            f"attach to 'nic0': process {pid} is attached to it: type 'kill {pid}' first"
+            f"attach to 'nic0': process {pid} is attached to it: type 'overspray detach nic0' first"
         )
         assert running.end(signal.SIGTERM)[0] == 0
 

@@ -1,0 +1,139 @@
+"""What `overspray attach` runs: a policy attached to a NIC, and whoever asks about it, or wants another."""
+
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from os import getpid
+from typing import Any
+
+from steering import attached, cores, plan, status
+from steering.attach import Attachment
+from steering.closing import Closing
+from steering.control import Request, Server
+from steering.errors import BadInput, OversprayError
+from steering.events import Events
+from steering.guardian import guarded
+from steering.spec import Spec
+
+Say = Callable[[str], None]
+_KEPT = 50
+"""Lines of what was said last that `overspray status` can still show."""
+_REST_S = 1.0
+"""At most, between two looks at a host where something changes all the time."""
+
+
+class Controller(Closing):
+    """A policy attached to the overlays behind a NIC, from construction until :meth:`close`.
+
+    Arguments and errors are those of `steering.attach.Attachment`, and of `steering.plan.read`.
+    """
+
+    def __init__(self, device: str, spec: Spec, vni: int | None, bypass: bool, say: Say) -> None:
+        planned = plan.read(spec, cores.usable()[0])
+        self.spec = spec
+        self._tell, self._said = say, deque[str](maxlen=_KEPT)
+        self._since = datetime.now(UTC).isoformat(timespec="seconds")
+        self._ending: Request | None = None
+        with ExitStack() as stack:
+            stack.enter_context(guarded(attached.put_right))  # first: it must keep nothing of what follows
+            attached.put_right()
+            self._server = stack.enter_context(Server())
+            self.attachment = stack.enter_context(Attachment(device, planned, vni, bypass))
+            self._open = stack.pop_all()
+        workers = cores.form(sorted(planned.workers)) or "none"
+        self.say(f"attached {spec} to '{device}', workers on cores {workers}")
+        for line in self.attachment.lines():
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        """To whoever started this, and to who asks later."""
+        self._said.append(line)
+        self._tell(line)
+
+    def run(self, stop: int) -> None:
+        """Serve what comes and goes, and do as one is asked, until asked to end, or until the descriptor
+        ``stop`` can be read. OversprayError where the NIC is gone."""
+        self._look()  # compiling took a while, and only since then are events heard
+        resting_until = 0.0
+        while not self._ending:
+            # No more than half of a core for looking. Who asks is answered meanwhile.
+            rest = max(0.0, resting_until - time.monotonic())
+            heard: list[int | Server | Events] = [stop, self._server]
+            if not rest:
+                heard.append(self.attachment.events)
+            ready, _, _ = select.select(heard, [], [], rest or None)
+            if stop in ready:
+                return
+            if self._server in ready and (request := self._server.take()):
+                self._serve(request)
+            if self.attachment.events in ready and self.attachment.events.take():
+                self._look()
+                resting_until = time.monotonic() + min(self.attachment.took_s, _REST_S)
+
+    def counted(self) -> dict[str, Any]:
+        """All that was counted since attaching, for JSON; after :meth:`close` to the last frame."""
+        return status.of_totals(self.attachment.datapath.totals())
+
+    def close(self) -> None:
+        """Detach, and tell who asked for that. Closing twice is harmless."""
+        try:
+            self._open.close()
+        except OversprayError as error:
+            if self._ending:
+                self._ending.refuse(error)
+            raise
+        finally:
+            if self._ending:
+                with self._ending:
+                    self._ending.answer(self.counted())
+                self._ending = None
+
+    def _look(self) -> None:
+        for line in self.attachment.refresh():
+            self.say(line)
+
+    def _serve(self, request: Request) -> None:
+        if request.words.get("ask") == "detach":
+            self._ending = request
+            return
+        with request:
+            try:
+                request.answer(self._answer(request.words))
+            except OversprayError as error:
+                request.refuse(error)
+
+    def _answer(self, words: Any) -> dict[str, Any]:
+        match words:
+            case {"ask": "status"}:
+                return self._status()
+            case {"ask": "swap", "policy": str(text)}:
+                return self._swap(Spec.parse(text))
+            case {"ask": "set", "knobs": dict(knobs)}:
+                return self._swap(Spec(self.spec.name, {**self.spec.args, **knobs}))
+        raise BadInput(f"process {getpid()} does not know what is asked: is it of another version?")
+
+    def _swap(self, spec: Spec) -> dict[str, Any]:
+        """The workers stay, unless the spec names others."""
+        if "mask" in self.spec.args and "mask" not in spec.args:
+            spec = Spec(spec.name, {**spec.args, "mask": self.spec.args["mask"]})
+        before = self.spec
+        self.attachment.datapath.swap(plan.read(spec, cores.usable()[0]))
+        self.spec = spec
+        self.say(f"swapped {before} for {spec}")
+        return {"before": str(before), "policy": str(spec)}
+
+    def _status(self) -> dict[str, Any]:
+        now = self.attachment
+        return {
+            "pid": getpid(),
+            "since": self._since,
+            "device": now.nic.name,
+            "namespace": now.nic.namespace.label,
+            "policy": str(self.spec),
+            "serving": [status.of_served(each) for each in now.overlays],
+            **status.of_datapath(now.datapath),
+            "said": list(self._said),
+        }

@@ -1,0 +1,108 @@
+"""What a controller tells of itself: as plain data for JSON, and as text."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from steering import cores
+from steering.datapath import Datapath
+from steering.served import Served
+from steering.unit import Totals
+
+
+def of_totals(counted: Totals) -> dict[str, Any]:
+    """All counters by name."""
+    by_core = ("local", "sent", "lost", "done")
+    plain = {
+        name: {str(core): count for core, count in counts.items()} if name in by_core else counts
+        for name, counts in asdict(counted).items()
+    }
+    derived = {"delivered": counted.delivered, "passed": counted.passed, "drops": counted.drops}
+    return {**plain, **derived}
+
+
+def of_datapath(datapath: Datapath) -> dict[str, Any]:
+    """What it is set to, and what each core has done and has to do."""
+    totals, now = datapath.totals(), datapath.plan
+    workers = {core: place + 1 for place, core in enumerate(now.workers)}
+    queues = datapath.unit.totals()
+    rows = []
+    for core in sorted({*workers, *(core for core, count in totals.local.items() if count), *totals.done}):
+        packets = totals.local.get(core, 0) + totals.done.get(core, 0)
+        waiting = queues.sent.get(core, 0) - queues.lost.get(core, 0) - queues.done.get(core, 0)
+        rows.append(
+            {
+                "core": core,
+                "slot": workers.get(core, 0),
+                "packets": packets,
+                "share": packets / totals.delivered if totals.delivered else 0.0,
+                "local": totals.local.get(core, 0),
+                "sent": totals.sent.get(core, 0),
+                "done": totals.done.get(core, 0),
+                "waiting": max(0, waiting),
+                "lost": totals.lost.get(core, 0),
+            }
+        )
+    settings = {"workers": list(now.workers), "queue": now.queue, "nice": now.nice}
+    knobs = {"knobs": dict(now.knobs), "delivery": str(now.delivery)}
+    return {**settings, **knobs, "cores": rows, "counted": of_totals(totals)}
+
+
+def of_served(overlay: Served) -> dict[str, Any]:
+    """An overlay behind the NIC."""
+    tunnel = overlay.tunnel
+    return {
+        "vni": overlay.key.vni,
+        "served": tunnel is not None,
+        "reason": overlay.reason,
+        "bypassed": list(overlay.bypassed),
+        "tunnel": asdict(tunnel) if tunnel else None,
+        "line": list(overlay.lines()),
+    }
+
+
+def totals_text(counted: Mapping[str, Any]) -> Iterator[str]:
+    """Of :func:`of_totals`, a line each."""
+    yield (
+        f"{counted['steer']['seen']} frames: {counted['delivered']} delivered, "
+        f"{counted['passed']} took the stock path"
+    )
+    for core, count in counted["local"].items():
+        if count:
+            yield f"  core {core}: {count} on which they came"
+    for core, count in counted["done"].items():
+        yield f"  core {core}: {count} as a worker"
+    yield from _lost(counted)
+
+
+def status_text(status: Mapping[str, Any]) -> Iterator[str]:
+    """Of what a controller answers, a line each."""
+    counted = status["counted"]
+    workers = cores.form(sorted(status["workers"])) or "none"
+    yield (
+        f"{status['device']} of {status['namespace']}: {status['policy']}, workers on cores {workers}, "
+        f"process {status['pid']} since {status['since']}"
+    )
+    for each in status["serving"]:
+        yield from (f"  {line}" for line in each["line"])
+    yield (
+        f"  {counted['steer']['seen']} frames: {counted['delivered']} delivered, "
+        f"{counted['passed']} took the stock path"
+    )
+    for name, count in counted["steer"].items():
+        if count and name.startswith(("pass_", "refused_")):
+            yield f"    {name} {count}"
+    if status["cores"]:
+        yield f"  {'core':>6} {'slot':>5} {'packets':>12} {'share':>6} {'waiting':>8} {'lost':>8}"
+    for row in status["cores"]:
+        yield (
+            f"  {row['core']:>6} {row['slot'] or 'local':>5} {row['packets']:>12} {row['share']:>6.1%} "
+            f"{row['waiting']:>8} {row['lost']:>8}"
+        )
+    yield from _lost(counted)
+
+
+def _lost(counted: Mapping[str, Any]) -> Iterator[str]:
+    for stage, names in counted["drops"].items():
+        for name, count in names.items():
+            yield f"  lost: {stage} {name} {count}"

@@ -1,0 +1,222 @@
+"""What runs already: asked, swapped, set and ended from another process; and put right when it is killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attaching import attached, host_links, macs
+from commands import ROOT
+from ground import NIC_CORE, WORKER_CORE
+
+from bench.cli import run
+from bench.lab import Lab
+from bench.seen import passing
+from bench.sink import Sink
+from bench.traffic import Traffic
+from bench.wire import Wire
+from steering import control, netns
+from steering.attached import FOLDER
+from steering.control import Server
+from steering.errors import OversprayError
+from steering.owner import start_of
+from steering.waiting import wait_for
+
+N = 640
+OVERSPRAY = str(Path(sys.executable).with_name("overspray"))
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def typed(lab: Lab, *arguments: str) -> Done:
+    """The command, in the lab's host namespace; in this process, for there are many."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, netns.entered(lab.host_ns):
+        code = run(arguments)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def answered(lab: Lab, *arguments: str) -> Any:
+    """What it prints as JSON."""
+    done = typed(lab, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def locks(pid: int) -> list[str]:
+    """Lock files in which that process stands."""
+    return [path.name for path in FOLDER.glob("*") if f'"pid": {pid},' in path.read_text()]
+
+
+def guardian_of(pid: int) -> int:
+    [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+@contextmanager
+def kept(lab: Lab, *arguments: str) -> Iterator[list[str]]:
+    """The command's lines on stdout and stderr; what it leaves in the background ends with the block."""
+    line = [sys.executable, str(ROOT / "tests/keeper.py"), OVERSPRAY, *arguments]
+    with netns.entered(lab.host_ns):
+        keeper = subprocess.Popen(
+            line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    assert keeper.stdout is not None
+    said: list[str] = []
+    try:
+        for text in keeper.stdout:
+            said.append(text.strip())
+            if text.startswith("exit "):
+                break
+        yield said
+    finally:
+        keeper.communicate(timeout=60)
+
+
+def test_detached_it_outlives_its_terminal_and_ends_when_told(overlay: Lab) -> None:
+    before = host_links(overlay)
+    policy = f"roundrobin:mask={1 << WORKER_CORE:x}"
+    with kept(overlay, "attach", "nic0", "--policy", policy, "--detached") as said:
+        assert said[-1] == "exit 0" and said[0].startswith(f"attached {policy} to 'nic0'")
+        [status] = answered(overlay, "status")
+        with Sink(overlay) as sink, Wire(overlay, Traffic(flows=2), NIC_CORE) as wire:
+            wire.send_windowed(N, lambda: sink.delivered)
+            counted = answered(overlay, "detach")
+            assert (sink.delivered, counted["delivered"], counted["passed"]) == (N, N, 0)
+        assert counted["done"] == {str(WORKER_CORE): N // 2}
+        assert locks(status["pid"]) == [] and host_links(overlay) == before
+        wait_for(lambda: start_of(status["pid"]) is None, "its process to end")
+        assert answered(overlay, "status") == []
+
+
+def test_what_can_not_be_attached_detached_is_told_by_who_was_asked(flannel: Lab) -> None:
+    with kept(flannel, "attach", "vxlan0", "--detached") as said:
+        assert said[-1] == "exit 2" and "'vxlan0' is a VXLAN device, not a NIC" in said[0]
+
+
+def test_each_core_is_shown_with_what_it_had(flannel: Lab) -> None:
+    with (
+        attached(flannel) as running,
+        Sink(flannel) as sink,
+        Wire(flannel, Traffic(flows=2), NIC_CORE) as wire,
+    ):
+        running.await_serving(*macs(flannel))
+        wire.send_windowed(N, lambda: sink.delivered)
+        [status] = answered(flannel, "status", "nic0")
+        assert (status["device"], status["pid"]) == ("nic0", running.process.pid)
+        assert (status["counted"]["delivered"], status["counted"]["drops"]) == (N, {})
+        assert [overlay["vni"] for overlay in status["serving"]] == [flannel.plan.vni]
+        rows = {row["core"]: (row["slot"], row["packets"], row["waiting"]) for row in status["cores"]}
+        assert rows == {NIC_CORE: (0, N // 2, 0), WORKER_CORE: (1, N // 2, 0)}
+        text = typed(flannel, "status").stdout
+        assert f"{N} frames: {N} delivered, 0 took the stock path" in text
+        assert running.counted()["delivered"] == N
+
+
+def test_policies_and_knobs_are_changed_while_packets_flow(flannel: Lab) -> None:
+    with (
+        attached(flannel) as running,
+        Sink(flannel) as sink,
+        Wire(flannel, Traffic(flows=2), NIC_CORE) as wire,
+    ):
+        running.await_serving(*macs(flannel))
+        wire.send_windowed(N, lambda: sink.delivered)
+        assert answered(flannel, "swap", "flowcell:cell=1,local=0")["before"].startswith("roundrobin")
+        wire.send_windowed(N, lambda: sink.delivered)
+        done = answered(flannel, "set", "local=100", "--on", "nic0")
+        assert done["policy"] == f"flowcell:cell=1,local=100,mask={1 << WORKER_CORE:x}"
+        wire.send_windowed(N, lambda: sink.delivered)
+        counted = answered(flannel, "detach", "nic0")
+        assert (sink.delivered, counted["delivered"], counted["passed"]) == (3 * N, 3 * N, 0)
+        assert counted["done"] == {str(WORKER_CORE): N // 2 + N}
+        assert counted["local"] == {str(NIC_CORE): N // 2 + N}
+        assert running.process.wait(timeout=60) == 0
+
+
+BAD = {
+    ("swap", "best"): "unknown policy 'best': choose from backlog",
+    ("swap", "@nowhere"): "no policy in '",
+    ("swap", "local:deliver=veth"): "a swap keeps the delivery (peer): detach, and attach again",
+    ("set", "cell=1"): "unknown knob of policy 'roundrobin' 'cell': choose from",
+    ("set", "local=2"): "local=2 is out of range: choose from 0 to 1",
+    ("set", "local"): "'local' is not KNOB=VALUE",
+    ("detach", "nic7"): "nothing is attached to 'nic7': choose from 'nic0'",
+    ("status", "nic7"): "nothing is attached to 'nic7': choose from 'nic0'",
+}
+
+
+def test_bad_input_is_one_line_and_leaves_what_is_attached(flannel: Lab) -> None:
+    with attached(flannel) as running:
+        running.await_serving(*macs(flannel))
+        before = answered(flannel, "status")
+        for arguments, told in BAD.items():
+            done = typed(flannel, *arguments)
+            assert (done.returncode, done.stdout) == (2, ""), arguments
+            assert told in done.stderr and done.stderr.count("\n") == 1
+        assert answered(flannel, "status") == before
+
+
+def test_where_nothing_is_attached_it_says_so(flannel: Lab) -> None:
+    assert typed(flannel, "status", "nic0").returncode == 2
+    done = typed(flannel, "detach", "nic0")
+    assert done.returncode == 2 and "nothing is attached" in done.stderr
+
+
+def test_killed_its_guardian_puts_the_host_right(overlay: Lab) -> None:
+    before = host_links(overlay)
+    with attached(overlay) as running:
+        running.await_serving(*macs(overlay))
+        pid = running.process.pid
+        guardian = guardian_of(pid)
+        running.end(signal.SIGKILL)
+    wait_for(lambda: start_of(guardian) is None, "the guardian to be done")
+    assert host_links(overlay) == before and locks(pid) == []
+    assert not (control.FOLDER / str(pid)).exists()
+    with passing(overlay), Sink(overlay) as sink, Wire(overlay, Traffic(flows=2), NIC_CORE) as wire:
+        wire.send_windowed(N, lambda: sink.delivered)
+
+
+def test_where_the_guardian_is_killed_too_the_next_command_does(overlay: Lab) -> None:
+    before = host_links(overlay)
+    with attached(overlay) as running:
+        running.await_serving(*macs(overlay))
+        pid = running.process.pid
+        os.kill(guardian_of(pid), signal.SIGKILL)
+        running.end(signal.SIGKILL)
+    assert locks(pid) != []
+    assert answered(overlay, "status") == []
+    assert host_links(overlay) == before and locks(pid) == []
+
+
+def test_who_says_nothing_or_nonsense_is_hung_up_on() -> None:
+    with Server() as server:
+        for words in (b"", b"\xff", b"[1]"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
+                one.connect(str(control.FOLDER / str(os.getpid())))
+                if words:
+                    one.send(words)
+                else:
+                    one.close()
+                assert server.take() is None
+    with pytest.raises(OversprayError, match="type 'overspray status'"):
+        control.ask(os.getpid(), {"ask": "status"})
