@@ -16,6 +16,9 @@ from steering.plan import Delivery, Plan
 from steering.served import Served
 
 Say = Callable[[str], None]
+_SELDOM_S, _SHARE = 10.0, 0.005
+"""Rules make no event, nor does what is in namespaces that the NIC's has no number for: so it looks again
+after a while, which may take that share of a core."""
 
 
 class Attachment(Closing):
@@ -77,7 +80,7 @@ class Attachment(Closing):
     def follow(self, stop: int, say: Say) -> None:
         """Serve what comes and goes, until the descriptor ``stop`` can be read. Raises as :meth:`refresh`."""
         self._look(say)  # compiling took a while, and only since then are events heard
-        while self.events.wait(stop):
+        while self.events.wait(stop, max(_SELDOM_S, self._took / _SHARE)):
             self._look(say)
             # A host where something changes all the time: no more than half of a core for that.
             if self.events.pause(stop, self._took):

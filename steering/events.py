@@ -7,6 +7,7 @@ is missing, is one more change and loses nothing.
 import select
 import socket
 import struct
+import time
 from contextlib import ExitStack
 
 from pyroute2.netlink.rtnl import (
@@ -47,14 +48,16 @@ class Events(Closing):
             self._socket.setblocking(False)
             self._open = stack.pop_all()
 
-    def wait(self, stop: int) -> bool:
-        """Until something has changed: True; or until ``stop`` can be read: False."""
-        while True:
-            ready, _, _ = select.select([self._socket.fileno(), stop], [], [])
+    def wait(self, stop: int, seconds: float) -> bool:
+        """Until something has changed, or so long: True; or until ``stop`` can be read: False."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            ready, _, _ = select.select([self._socket.fileno(), stop], [], [], left)
             if stop in ready:
                 return False
-            if self._taken():
+            if ready and self._taken():
                 return True
+        return True
 
     def pause(self, stop: int, seconds: float) -> bool:
         """So long, or until ``stop`` can be read: whether that was so."""
