@@ -186,6 +186,21 @@ def test_a_tunnel_that_cannot_be_reached_is_not_served_and_others_are(flannel: L
         assert datapath.totals().delivered == 100
 
 
+def test_a_helper_that_somebody_removed_is_made_again(host_as_found: None, units: Units) -> None:
+    with (
+        labs.lab("docker") as lab,
+        Sink(lab) as sink,
+        Wire(lab, Traffic(), NIC_CORE) as wire,
+        attached(lab, "local", units) as datapath,
+    ):
+        with netns.entered(lab.host_ns), IPRoute() as ip:
+            [helper] = [each for each in ip.get_links() if each.get("ifname").startswith("os-hop")]
+            ip.link("del", index=helper["index"])
+        assert datapath.serve(lab.target.tunnels) == {}
+        wire.send_windowed(100, lambda: sink.delivered)
+        assert datapath.totals().delivered == 100
+
+
 def test_a_bare_frame_with_a_containers_mac_gets_nowhere(flannel: Lab, units: Units) -> None:
     """Only what we have stripped has our proof."""
     bare = build(flannel.plan, 18)
