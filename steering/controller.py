@@ -23,6 +23,9 @@ _KEPT = 50
 """Lines of what was said last that `overspray status` can still show."""
 _REST_S = 1.0
 """At most, between two looks at a host where something changes all the time."""
+_SELDOM_S, _SHARE = 10.0, 0.005
+"""Rules make no event, nor does what is in namespaces that the NIC's has no number for: so it looks again
+after a while, which may take that share of a core."""
 
 
 class Controller(Closing):
@@ -56,22 +59,21 @@ class Controller(Closing):
     def run(self, stop: int) -> None:
         """Serve what comes and goes, and do as one is asked, until asked to end, or until the descriptor
         ``stop`` can be read. OversprayError where the NIC is gone."""
-        self._look()  # compiling took a while, and only since then are events heard
-        resting_until = 0.0
+        events = self.attachment.events
+        looked = self._look()  # compiling took a while, and only since then are events heard
         while not self._ending:
-            # No more than half of a core for looking. Who asks is answered meanwhile.
-            rest = max(0.0, resting_until - time.monotonic())
-            heard: list[int | Server | Events] = [stop, self._server]
-            if not rest:
-                heard.append(self.attachment.events)
-            ready, _, _ = select.select(heard, [], [], rest or None)
+            took, now = self.attachment.took_s, time.monotonic()
+            # Half of a core for looking, at most. Who asks is answered meanwhile.
+            rest = max(0.0, looked + min(took, _REST_S) - now)
+            due = max(0.0, looked + max(_SELDOM_S, took / _SHARE) - now)
+            heard: list[int | Server | Events] = [stop, self._server, *([] if rest else [events])]
+            ready, _, _ = select.select(heard, [], [], rest or due)
             if stop in ready:
                 return
             if self._server in ready and (request := self._server.take()):
                 self._serve(request)
-            if self.attachment.events in ready and self.attachment.events.take():
-                self._look()
-                resting_until = time.monotonic() + min(self.attachment.took_s, _REST_S)
+            if (events in ready and events.take()) or not due:
+                looked = self._look()
 
     def counted(self) -> dict[str, Any]:
         """All that was counted since attaching, for JSON; after :meth:`close` to the last frame."""
@@ -91,9 +93,11 @@ class Controller(Closing):
                     self._ending.answer(self.counted())
                 self._ending = None
 
-    def _look(self) -> None:
+    def _look(self) -> float:
+        """When that was done, monotonic."""
         for line in self.attachment.refresh():
             self.say(line)
+        return time.monotonic()
 
     def _serve(self, request: Request) -> None:
         if request.words.get("ask") == "detach":

@@ -15,6 +15,7 @@ from steering.closing import Closing
 from steering.compile import Module
 from steering.errors import BadInput, OversprayError
 from steering.hops import Hops
+from steering.layout import header
 from steering.plan import Delivery, Plan
 from steering.target import Endpoint, Target, Tunnel
 from steering.unit import Route, Totals, Unit
@@ -22,6 +23,7 @@ from steering.waiting import wait_for
 
 _KEPT = 16
 """Units that stay compiled, for swaps back to them; each has threads and maps of its own."""
+_MOST_ROUTES = header("maps.h").constants["MAX_PATHS"]
 _LAST_S = 2.0
 """How long frames that the kernel has lost without a word are waited for on detaching."""
 
@@ -73,11 +75,14 @@ class Datapath(Closing):
             self._peer = self._units.peer
             self._peer_before = self._count_peer()
             self._hops: Hops | None = None
+            self._routes: list[Route] = []
             if plan.delivery is Delivery.PEER:
                 self._open_peer(stack)
             else:
                 self._open_veths(stack)
-            self._routes = [route for tunnel in target.tunnels for route in self._routed(tunnel)]
+            for reason in self._find_routes(target.tunnels).values():
+                if not self.target.tunnels:
+                    raise OversprayError(reason)
             self.unit = self._ready(plan)
             stack.callback(lambda: self.unit.rest())
             self._before = self.unit.totals()
@@ -118,19 +123,11 @@ class Datapath(Closing):
 
         Frames for those that stay are served all along; for others they take the stock path. For the delivery
         by peer alone: a veth's place in the devmap must not change. Raises OversprayError for the other.
-        Returns tunnels that can't be reached, as when their namespace has just gone, and why: not served.
+        Returns those that are not served, and why: their namespace has just gone, or there are too many.
         """
         if self._hops is None:
             raise OversprayError(f"delivery {self.plan.delivery} serves the containers that it began with")
-        routes: dict[Tunnel, list[Route]] = {}
-        refused: dict[Tunnel, str] = {}
-        for tunnel in tunnels:
-            try:
-                routes[tunnel] = list(self._routed(tunnel))
-            except OversprayError as error:
-                refused[tunnel] = str(error)
-        self.target = replace(self.target, tunnels=tuple(routes))
-        self._routes = [route for found in routes.values() for route in found]
+        refused = self._find_routes(tunnels)
         self.unit.route(self._routes)
         self._hops.trim()
         return refused
@@ -174,6 +171,24 @@ class Datapath(Closing):
                         unit.put_veth(self._place(end), end.host_index)
         unit.route(self._routes)
         return unit
+
+    def _find_routes(self, tunnels: Iterable[Tunnel]) -> dict[Tunnel, str]:
+        """Routes to all of them but those that are returned; the target is then what there are routes to."""
+        self._routes, reached = [], []
+        refused: dict[Tunnel, str] = {}
+        for tunnel in tunnels:
+            try:
+                found = list(self._routed(tunnel))
+            except OversprayError as error:
+                refused[tunnel] = str(error)
+                continue
+            if len(self._routes) + len(found) > _MOST_ROUTES:
+                refused[tunnel] = f"with it there are more than {_MOST_ROUTES} paths from VTEPs to containers"
+                continue
+            self._routes += found
+            reached.append(tunnel)
+        self.target = replace(self.target, tunnels=tuple(reached))
+        return refused
 
     def _routed(self, tunnel: Tunnel) -> Iterator[Route]:
         """Raises OversprayError where there is no way to its namespace."""

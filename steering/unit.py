@@ -4,6 +4,7 @@ Several units may be loaded at once, so that one can take another's place betwee
 are threads of their own.
 """
 
+import itertools
 import struct
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -154,8 +155,10 @@ class Unit(Closing):
         for gone in self._rows.keys() - wanted:
             self._module.map("path_rows").delete(_key(gone))
             self._put_row(self._rows.pop(gone), gone, valid=False)
+        taken = set(self._rows.values())
+        free = (row for row in itertools.count() if row not in taken)
         for new in sorted(wanted - self._rows.keys(), key=lambda route: (route.mac, route.remote)):
-            row = next(n for n in range(len(self._rows) + 1) if n not in self._rows.values())
+            row = next(free)
             self._put_row(row, new, valid=True)
             self._module.map("path_rows").put(_key(new), struct.pack("=I", row))
             self._rows[new] = row

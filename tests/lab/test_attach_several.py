@@ -12,6 +12,7 @@ from commands import overspray
 from ground import NIC_CORE, WORKER_CORE
 from pyroute2 import IPRoute
 
+from bench import lab as labs
 from bench import lab_build
 from bench.lab import Lab
 from bench.lab_plan import Plan
@@ -163,27 +164,28 @@ def test_one_with_rules_is_named_and_left_to_the_stock_path(flannel: Lab) -> Non
             assert (counted["delivered"], counted["passed"]) == (N, 2 * N)
 
 
-def test_two_nics_of_a_namespace_by_two_processes(flannel: Lab) -> None:
+def test_two_nics_of_a_namespace_by_two_processes(host_as_found: None) -> None:
     """And what one of them leaves, killed, the next one for its NIC removes: nothing of the other's."""
     plan = OtherNic("docker", 2, vni=43, nic="nic1", wire="wire1", tunnel="vxlan1", bridge="br1")
-    with beside(flannel, plan, "host") as other, attached(flannel) as one:
-        one.await_serving(*macs(flannel))
+    with labs.lab("docker") as lab, beside(lab, plan, "host") as other, attached(lab) as one:
+        one.await_serving(*macs(lab))
         with attached(other) as killed:
             killed.await_serving(*macs(other), vni=43)
             killed.end(signal.SIGKILL)
-        left = hops(other)
-        assert len(left) == 1
+        helpers = hops(lab)
+        assert len(helpers) == 2
         with (
             attached(other) as two,
-            Sink(flannel) as first,
+            Sink(lab) as first,
             Sink(other) as second,
-            Wire(flannel, Traffic(), NIC_CORE) as wire0,
+            Wire(lab, Traffic(), NIC_CORE) as wire0,
             Wire(other, Traffic(flows=2), NIC_CORE) as wire1,
         ):
             two.await_serving(*macs(other), vni=43)
+            assert hops(lab) == helpers
             for turn in range(1, 3):
                 assert sent(wire0, first) == [turn * N]
                 assert sent(wire1, second) == [turn * N // 2] * 2
             counts = [each.counted() for each in (one, two)]
             assert [(each["delivered"], each["passed"]) for each in counts] == [(2 * N, 0)] * 2
-            assert not hops(other)
+            assert not hops(lab)

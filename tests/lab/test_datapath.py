@@ -18,8 +18,11 @@ from bench.wire import Wire
 from steering import netns, workers
 from steering.datapath import Datapath, Units
 from steering.errors import BadInput, OversprayError
-from steering.target import Tunnel
+from steering.layout import header
+from steering.target import Place, Tunnel
 from steering.waiting import wait_for
+
+MOST = header("maps.h").constants["MAX_PATHS"]
 
 pytestmark = pytest.mark.needs("cpumap programs", "tc links")
 
@@ -162,6 +165,40 @@ def test_what_is_not_proven_takes_the_stock_path(flannel: Lab, units: Units) -> 
                 totals = datapath.totals()
             assert (totals.steer["pass_unknown"], totals.delivered) == (100, 0), what
             assert sink.by_core() == {NIC_CORE: 100 * turn}
+
+
+def test_a_tunnel_that_cannot_be_reached_is_not_served_and_others_are(flannel: Lab, units: Units) -> None:
+    [tunnel] = flannel.target.tunnels
+    gone = replace(tunnel, vni=43, place=Place("os-none", "vxlan0"))
+    vteps = tuple(f"10.{at >> 8}.{at & 255}.1" for at in range(MOST))
+    many = replace(tunnel, vni=44, remotes=vteps)
+    with (
+        Sink(flannel) as sink,
+        Wire(flannel, Traffic(), NIC_CORE) as wire,
+        attached(flannel, "local", units) as datapath,
+    ):
+        refused = datapath.serve((gone, tunnel, many))
+        assert list(refused) == [gone, many]
+        assert refused[gone].startswith("no network namespace 'os-none'")
+        assert f"more than {MOST} paths" in refused[many]
+        assert datapath.target.tunnels == (tunnel,)
+        wire.send_windowed(100, lambda: sink.delivered)
+        assert datapath.totals().delivered == 100
+
+
+def test_a_helper_that_somebody_removed_is_made_again(host_as_found: None, units: Units) -> None:
+    with (
+        labs.lab("docker") as lab,
+        Sink(lab) as sink,
+        Wire(lab, Traffic(), NIC_CORE) as wire,
+        attached(lab, "local", units) as datapath,
+    ):
+        with netns.entered(lab.host_ns), IPRoute() as ip:
+            [helper] = [each for each in ip.get_links() if each.get("ifname").startswith("os-hop")]
+            ip.link("del", index=helper["index"])
+        assert datapath.serve(lab.target.tunnels) == {}
+        wire.send_windowed(100, lambda: sink.delivered)
+        assert datapath.totals().delivered == 100
 
 
 def test_a_bare_frame_with_a_containers_mac_gets_nowhere(flannel: Lab, units: Units) -> None:
