@@ -17,7 +17,6 @@ from bench.traffic import Traffic
 from bench.wire import Wire
 from steering import bpf, discover, netns, served
 from steering.bpf import Kind, Link, Program, returning
-from steering.chosen import choose
 from steering.waiting import wait_for
 
 N = 640
@@ -38,7 +37,8 @@ def set_master(lab: Lab, place: int, *, on_the_bridge: bool) -> None:
 
 def test_what_is_discovered_is_what_the_lab_knows(overlay: Lab) -> None:
     found, plain = discover.discover(), overlay.target
-    nic = choose(found, plain.nic.device)
+    [one] = [each for each in found.overlays if each.device.namespace.name == plain.tunnels[0].place.ns]
+    [nic] = one.nics
     target = served.target_of(found, nic, served.behind(found, nic, None, bypass=False))
     [tunnel] = target.tunnels
     by_mac = sorted(tunnel.endpoints, key=lambda end: end.mac)
