@@ -7,6 +7,7 @@ it says without a lock is of a holder that was killed, and may have left a helpe
 import fcntl
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -76,13 +77,15 @@ def holders() -> list[Holder]:
 
 
 def choose(device: str = "") -> Holder:
-    """The one at a device of that name, or the only one; those of the caller's namespace go before others.
+    """The one at a device of that name, or the only one; those in the caller's namespace go first.
 
     BadInput where there is none, or several.
     """
     there = holders()
     named = [each for each in there if device in ("", each.device)]
-    near = [each for each in named if each.inode == namespaces.own()] or named
+    near = [each for each in named if each.inode == namespaces.own()]
+    if not near and device not in (name for _, name in socket.if_nameindex()):
+        near = named
     if len(near) == 1:
         return near[0]
     if not there:
