@@ -2,8 +2,10 @@
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
-from steering import attached, discover, served
+from steering import attached, cores, discover, served, stock
+from steering.choice import Choice
 from steering.chosen import choose
 from steering.closing import Closing
 from steering.datapath import Datapath, Units
@@ -11,8 +13,10 @@ from steering.errors import BadInput, OversprayError
 from steering.events import Events
 from steering.hops import remove_stale
 from steering.inventory import device as device_of
-from steering.plan import Delivery, Plan
+from steering.plan import Delivery
 from steering.served import Served
+from steering.target import Place
+from steering.undo import Changes
 
 
 class Attachment(Closing):
@@ -26,7 +30,8 @@ class Attachment(Closing):
         OversprayError: held by another process, or the kernel refuses.
     """
 
-    def __init__(self, device: str, plan: Plan, vni: int | None = None, bypass: bool = False) -> None:
+    def __init__(self, device: str, choice: Choice, vni: int | None = None, bypass: bool = False) -> None:
+        plan = choice.plan()
         if plan.delivery is not Delivery.PEER:
             raise BadInput("deliver=veth needs the containers' own settings changed: choose deliver=peer")
         self._vni, self._bypass = vni, bypass
@@ -45,9 +50,42 @@ class Attachment(Closing):
             units = stack.enter_context(Units())
             self.events = stack.enter_context(Events(target.nic.ns))
             self.datapath = stack.enter_context(Datapath(target, plan, units))
+            # After the program, without which nothing may poll a NIC: threads that do have their cores set.
+            self._changes = stack.enter_context(Changes())
+            self.choice = replace(choice, coalescing=())
+            self._coalesce(choice)
             self._open = stack.pop_all()
         self.took_s = 0.0
         """The last :meth:`refresh`."""
+
+    def swap(self, choice: Choice) -> None:
+        """Another policy, without losing a frame, and other coalescing. Raises as `Datapath.swap`, and where
+        the NIC can't coalesce so; what was attached stays then."""
+        plan = choice.plan()
+        before = self.choice
+        self._coalesce(choice)
+        try:
+            self.datapath.swap(plan)
+        except BaseException:
+            self._coalesce(before)
+            raise
+
+    def _coalesce(self, choice: Choice) -> None:
+        """Have the NIC's settings as found, but for what that choice needs."""
+        if choice.coalescing != self.choice.coalescing:
+            space = self.nic.namespace
+            # By a name that holds wherever the journal is read, and after this process has ended.
+            nic = Place(space.name or space.path, self.nic.name)
+            self._changes.close()
+            try:
+                for ns, setting, value in stock.coalescing_of(nic, choice.coalescing, cores.usable()[0]):
+                    self._changes.set(ns, setting, value)
+            except BaseException:
+                self._changes.close()
+                if self.choice.coalescing:
+                    self._coalesce(replace(self.choice, coalescing=()))
+                raise
+        self.choice = choice
 
     def lines(self) -> list[str]:
         """What is served, and what is left alone and why."""

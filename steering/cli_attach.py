@@ -5,12 +5,14 @@ import signal
 import syslog
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steering.errors import BadInput
-from steering.spec import Spec
+
+if TYPE_CHECKING:
+    from steering.choice import Choice
 
 DEFAULT = "backlog"
 
@@ -22,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def attach(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="The NIC through which overlays come.")],
-    policy: Annotated[str, typer.Option(help="POLICY[:KNOB=VALUE,…], or @FOLDER of one's own.")] = DEFAULT,
+    policy: Annotated[
+        str, typer.Option(help="POLICY[:KNOB=VALUE,…][+COALESCING…]; @FOLDER: one's own.")
+    ] = DEFAULT,
     cpus: Annotated[str, typer.Option(help="The workers' cores, such as 1-3,6; all but the first.")] = "",
     vni: Annotated[int | None, typer.Option(help="That overlay alone; all that come through it.")] = None,
     bypass: Annotated[
@@ -47,7 +51,7 @@ def attach(
     from steering.controller import Controller
     from steering.status import totals_text
 
-    spec = _spec(policy, cpus)
+    choice = _choice(policy, cpus)
     if detached and as_json:
         raise BadInput("--json prints what was counted in the end: give it to 'overspray detach'")
     ready = None
@@ -58,7 +62,7 @@ def attach(
     doctor.require("capabilities", "BPF", "cpumap programs", "tc links")
     say = _Say()
     with _told_to_end() as stop:
-        with Controller(device, spec, vni, bypass, say) as controller:
+        with Controller(device, choice, vni, bypass, say) as controller:
             if ready:
                 say.to_syslog = True
                 ready()
@@ -70,18 +74,18 @@ def attach(
         print("\n".join(totals_text(counted)))
 
 
-def _spec(policy: str, cpus: str) -> Spec:
+def _choice(policy: str, cpus: str) -> "Choice":
     """The policy with its workers; checked, before anything is done."""
-    from steering import cores, plan
+    from steering import cores
+    from steering.choice import Choice
 
-    spec = Spec.parse(policy).at_home()
+    choice = Choice.parse(policy)
     if cpus:
-        if "mask" in spec.args:
+        if "mask" in choice.policy.args:
             raise BadInput("--cpus and mask= both name the workers' cores: choose one")
-        mask = f"{sum(1 << core for core in cores.parse(cpus)):x}"
-        spec = Spec(spec.name, {**spec.args, "mask": mask})
-    plan.read(spec, cores.usable()[0])
-    return spec
+        choice = choice.having({"mask": f"{sum(1 << core for core in cores.parse(cpus)):x}"})
+    choice.plan()
+    return choice
 
 
 class _Say:

@@ -46,15 +46,17 @@ def status(
 
 
 def swap(
-    policy: Annotated[str, typer.Argument(metavar="POLICY", help="[@]NAME[:KNOB=VALUE,…]")],
+    policy: Annotated[str, typer.Argument(metavar="POLICY", help="[@]NAME[:KNOB=VALUE,…][+COALESCING…]")],
     on: _On = "",
     as_json: _Json = False,
 ) -> None:
-    """Put another policy in place, between two frames and without losing one. The workers stay."""
-    from steering.spec import Spec
+    """Put another policy in place, between two frames and without losing one. The workers stay.
 
-    spec = Spec.parse(policy)
-    _done(_ask(on, {"ask": "swap", "policy": str(spec.at_home())}), as_json)
+    Without +COALESCING the NIC does again as it was found.
+    """
+    from steering.choice import Choice
+
+    _done(_ask(on, {"ask": "swap", "policy": str(Choice.parse(policy))}), as_json)
 
 
 def set_knobs(

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from os import getpid
 from typing import Any
 
-from steering import attached, cores, plan, status
+from steering import attached, cores, status
 from steering.attach import Attachment
+from steering.choice import Choice
 from steering.closing import Closing
 from steering.control import Request, Server
 from steering.errors import BadInput, OversprayError
 from steering.events import Events
 from steering.guardian import guarded
-from steering.spec import Spec
 
 Say = Callable[[str], None]
 _KEPT = 50
@@ -31,12 +31,10 @@ after a while, which may take that share of a core."""
 class Controller(Closing):
     """A policy attached to the overlays behind a NIC, from construction until :meth:`close`.
 
-    Arguments and errors are those of `steering.attach.Attachment`, and of `steering.plan.read`.
+    Arguments and errors are those of `steering.attach.Attachment`.
     """
 
-    def __init__(self, device: str, spec: Spec, vni: int | None, bypass: bool, say: Say) -> None:
-        planned = plan.read(spec, cores.usable()[0])
-        self.spec = spec
+    def __init__(self, device: str, choice: Choice, vni: int | None, bypass: bool, say: Say) -> None:
         self._tell, self._said = say, deque[str](maxlen=_KEPT)
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._ending: Request | None = None
@@ -44,10 +42,10 @@ class Controller(Closing):
             stack.enter_context(guarded(attached.put_right))  # first: it must keep nothing of what follows
             attached.put_right()
             self._server = stack.enter_context(Server())
-            self.attachment = stack.enter_context(Attachment(device, planned, vni, bypass))
+            self.attachment = stack.enter_context(Attachment(device, choice, vni, bypass))
             self._open = stack.pop_all()
-        workers = cores.form(sorted(planned.workers)) or "none"
-        self.say(f"attached {spec} to '{device}', workers on cores {workers}")
+        workers = cores.form(sorted(self.attachment.datapath.plan.workers)) or "none"
+        self.say(f"attached {choice} to '{device}', workers on cores {workers}")
         for line in self.attachment.lines():
             self.say(line)
 
@@ -114,20 +112,19 @@ class Controller(Closing):
             case {"ask": "status"}:
                 return self._status()
             case {"ask": "swap", "policy": str(text)}:
-                return self._swap(Spec.parse(text))
+                return self._swap(Choice.parse(text))
             case {"ask": "set", "knobs": dict(knobs)}:
-                return self._swap(Spec(self.spec.name, {**self.spec.args, **knobs}))
+                return self._swap(self.attachment.choice.having(knobs))
         raise BadInput(f"process {getpid()} does not know what is asked: is it of another version?")
 
-    def _swap(self, spec: Spec) -> dict[str, Any]:
-        """The workers stay, unless the spec names others."""
-        if "mask" in self.spec.args and "mask" not in spec.args:
-            spec = Spec(spec.name, {**spec.args, "mask": self.spec.args["mask"]})
-        before = self.spec
-        self.attachment.datapath.swap(plan.read(spec, cores.usable()[0]))
-        self.spec = spec
-        self.say(f"swapped {before} for {spec}")
-        return {"before": str(before), "policy": str(spec)}
+    def _swap(self, choice: Choice) -> dict[str, Any]:
+        """The workers stay, unless other ones are named."""
+        before = self.attachment.choice
+        if "mask" in before.policy.args and "mask" not in choice.policy.args:
+            choice = choice.having({"mask": before.policy.args["mask"]})
+        self.attachment.swap(choice)
+        self.say(f"swapped {before} for {choice}")
+        return {"before": str(before), "policy": str(choice)}
 
     def _status(self) -> dict[str, Any]:
         now = self.attachment
@@ -136,7 +133,7 @@ class Controller(Closing):
             "since": self._since,
             "device": now.nic.name,
             "namespace": now.nic.namespace.label,
-            "policy": str(self.spec),
+            "policy": str(now.choice),
             "serving": [status.of_served(each) for each in now.overlays],
             **status.of_datapath(now.datapath),
             "said": list(self._said),

@@ -6,6 +6,7 @@ namespace of its own (Docker has one for each network), frames hop into that thr
 
 import itertools
 import re
+import socket
 from contextlib import ExitStack
 
 from pyroute2 import IPRoute
@@ -64,8 +65,8 @@ class Hops(Closing):
 
     def trim(self) -> None:
         """Let go of what ended with its namespace. Others stay, used or not: frames may be on their way."""
-        with netns.entered(self._near_ns), IPRoute() as ip:
-            there = {link["index"] for link in ip.get_links()}
+        with netns.entered(self._near_ns):
+            there = {index for index, _ in socket.if_nameindex()}
         for inode in [inode for inode, each in self._helpers.items() if each.near_index not in there]:
             self._helpers.pop(inode).close()
 

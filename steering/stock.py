@@ -203,6 +203,26 @@ def apply(
         changes.set(ns, setting, value)
 
 
+def coalescing_of(
+    nic: Place, coalescing: Sequence[Spec], nic_core: int
+) -> Iterator[tuple[str, Setting, str]]:
+    """Namespace, setting and value of what these specs need of a NIC; all else may stay as it is.
+
+    Raises BadInput as :func:`check`.
+    """
+    wanted = check(None, coalescing, nic_core, PATH[:1])
+    threaded, *timers = _polling(nic.device)
+    for name in _FEATURES:
+        if name in wanted.features:
+            yield nic.ns, Feature(nic.device, name), "on"
+    for timer in timers:
+        if timer.name in wanted.defer:
+            yield nic.ns, timer, wanted.defer[timer.name]
+    if wanted.threads:
+        yield nic.ns, threaded, "1"
+        yield nic.ns, NapiCores(nic.device), wanted.threads
+
+
 def path_of(target: Target) -> Sequence[str]:
     """Which of `PATH` a target has."""
     return PATH[: 1 + bool(target.tunnels) + bool(target.endpoints)]

@@ -16,6 +16,7 @@ from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
 from steering import bpf, discover, netns, served
+from steering.attached import FOLDER
 from steering.bpf import Kind, Link, Program, returning
 from steering.waiting import wait_for
 
@@ -37,8 +38,7 @@ def set_master(lab: Lab, place: int, *, on_the_bridge: bool) -> None:
 
 def test_what_is_discovered_is_what_the_lab_knows(overlay: Lab) -> None:
     found, plain = discover.discover(), overlay.target
-    [one] = [each for each in found.overlays if each.device.namespace.name == plain.tunnels[0].place.ns]
-    [nic] = one.nics
+    [nic] = {nic for each in found.overlays for nic in each.nics if nic.namespace.name == plain.nic.ns}
     target = served.target_of(found, nic, served.behind(found, nic, None, bypass=False))
     [tunnel] = target.tunnels
     by_mac = sorted(tunnel.endpoints, key=lambda end: end.mac)
@@ -101,6 +101,9 @@ def test_a_second_one_is_told_who_is_there(flannel: Lab) -> None:
             done = overspray("attach", flannel.plan.nic)
         assert done.returncode == 1
         pid = running.process.pid
+        inode = netns.inode(flannel.host_ns)
+        holder = json.loads((FOLDER / f"{inode}-{flannel.nic_index}").read_text())
+        assert holder.items() >= {"pid": pid, "device": "nic0", "namespace": flannel.host_ns}.items()
         assert done.stderr.strip().endswith(
             f"attach to 'nic0': process {pid} is attached to it: type 'overspray detach nic0' first"
         )

@@ -131,6 +131,15 @@ def test_without_an_overlay_it_waits_for_one(flannel: Lab) -> None:
         running.counted()
 
 
+def test_without_the_nic_it_ends(flannel: Lab) -> None:
+    with attached(flannel) as running:
+        running.await_serving(*macs(flannel))
+        with netns.entered(flannel.host_ns), IPRoute() as ip:
+            ip.link("del", index=flannel.nic_index)
+        running.await_line(lambda line: "'nic0' is gone: type 'overspray discover'" in line)
+        assert running.process.wait(timeout=60) == 1
+
+
 def test_one_with_rules_is_named_and_left_to_the_stock_path(flannel: Lab) -> None:
     with (
         Program(returning(bpf.TCX_NEXT), Kind.TC, "rules") as program,

@@ -29,6 +29,7 @@ from steering.attached import FOLDER
 from steering.control import Server
 from steering.errors import OversprayError
 from steering.owner import start_of
+from steering.settings import Attribute, Feature
 from steering.waiting import wait_for
 
 N = 640
@@ -193,6 +194,34 @@ def test_where_nothing_is_attached_it_says_so(flannel: Lab) -> None:
     assert nothing_is_attached(flannel)
     done = typed(flannel, "detach", "nic0")
     assert done.returncode == 2 and "nothing is attached" in done.stderr
+
+
+def nic_settings(lab: Lab) -> list[str]:
+    with netns.entered(lab.host_ns):
+        return [each.read() for each in SETTINGS]
+
+
+SETTINGS = Feature("nic0", "rx-gro"), Feature("nic0", "rx-gro-list"), Attribute("nic0", "gro_flush_timeout")
+
+
+def test_coalescing_is_the_nics_and_is_put_back_as_it_was_found(flannel: Lab) -> None:
+    with netns.entered(flannel.host_ns):
+        SETTINGS[2].write("12345")
+    before = nic_settings(flannel)
+    with attached(flannel, "--policy", "local+gro-list+defer:usecs=50") as running:
+        running.await_serving(*macs(flannel))
+        assert nic_settings(flannel) == ["on", "on", "50000"]
+        assert answered(flannel, "swap", "local+gro", "--on", "nic0")["policy"] == "local+gro"
+        assert nic_settings(flannel) == ["on", *before[1:]]
+        done = typed(flannel, "swap", "local+slow", "--on", "nic0")
+        assert done.returncode == 2 and "unknown coalescing 'slow'" in done.stderr
+        answered(flannel, "swap", "pin", "--on", "nic0")
+        assert nic_settings(flannel) == before
+        answered(flannel, "swap", "local+gro-list+defer:usecs=50", "--on", "nic0")
+        guardian = guardian_of(running.process.pid)
+        running.end(signal.SIGKILL)
+    wait_for(lambda: start_of(guardian) is None, "the guardian to be done")
+    assert nic_settings(flannel) == before
 
 
 def test_killed_its_guardian_puts_the_host_right(overlay: Lab) -> None:
