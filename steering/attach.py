@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from steering import attached, cores, discover, served, stock
 from steering.choice import Choice
@@ -19,22 +19,31 @@ from steering.target import Place
 from steering.undo import Changes
 
 
+@dataclass(frozen=True)
+class How:
+    """How one attaches, whatever the policy."""
+
+    vni: int | None = None
+    """Serve that overlay alone; None: all that can be, also those that come later."""
+    bypass: bool = False
+    """Packets may skip rules."""
+    generic: bool = False
+    """By generic XDP, which makes an skb first and is slow, but is there on every device."""
+
+
 class Attachment(Closing):
     """A policy attached to the overlays behind a NIC, from construction until :meth:`close`.
-
-    ``vni``: serves that overlay alone; else all that can be, also those that come later. With ``bypass``
-    packets may skip rules.
 
     Raises:
         BadInput: no such NIC or overlay, or none that can be served (:mod:`steering.served`).
         OversprayError: held by another process, or the kernel refuses.
     """
 
-    def __init__(self, device: str, choice: Choice, vni: int | None = None, bypass: bool = False) -> None:
+    def __init__(self, device: str, choice: Choice, how: How) -> None:
         plan = choice.plan()
         if plan.delivery is not Delivery.PEER:
             raise BadInput("deliver=veth needs the containers' own settings changed: choose deliver=peer")
-        self._vni, self._bypass = vni, bypass
+        self.how = how
         found = discover.discover()
         self.nic = choose(found, device)
         with ExitStack() as stack:
@@ -43,13 +52,13 @@ class Attachment(Closing):
                 raise BadInput(
                     f"attach to '{device}': it has an XDP program already ({self.nic.xdp}): detach that first"
                 )
-            self.overlays = served.behind(found, self.nic, vni, bypass)
-            served.require_some(found, self.nic, vni, self.overlays)
+            self.overlays = served.behind(found, self.nic, how.vni, how.bypass)
+            served.require_some(found, self.nic, how.vni, self.overlays)
             target = served.target_of(found, self.nic, self.overlays)
             remove_stale(target.nic.ns, target.nic_index)
             units = stack.enter_context(Units())
             self.events = stack.enter_context(Events(target.nic.ns))
-            self.datapath = stack.enter_context(Datapath(target, plan, units))
+            self.datapath = stack.enter_context(Datapath(target, plan, units, how.generic))
             # After the program, without which nothing may poll a NIC: threads that do have their cores set.
             self._changes = stack.enter_context(Changes())
             self.choice = replace(choice, coalescing=())
@@ -102,7 +111,7 @@ class Attachment(Closing):
         if view is None or self.nic.index not in view.links:
             raise OversprayError(f"'{self.nic.name}' is gone: type 'overspray discover'")
         nic = device_of(view, view.links[self.nic.index])
-        before, overlays = self.overlays, served.behind(found, nic, self._vni, self._bypass)
+        before, overlays = self.overlays, served.behind(found, nic, self.how.vni, self.how.bypass)
         refused = self.datapath.serve(each.tunnel for each in overlays if each.tunnel)
         self.overlays = tuple(
             each.refused(refused[each.tunnel]) if each.tunnel in refused else each for each in overlays

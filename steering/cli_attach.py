@@ -32,6 +32,9 @@ def attach(
     bypass: Annotated[
         bool, typer.Option("--bypass", help="Go past rules of bridge and tunnel, where there are some.")
     ] = False,
+    generic: Annotated[
+        bool, typer.Option("--generic", help="By generic XDP: slow, but any device has it.")
+    ] = False,
     detached: Annotated[
         bool, typer.Option("--detached", help="Return once it is attached; 'overspray detach' ends it.")
     ] = False,
@@ -48,6 +51,7 @@ def attach(
     import json
 
     from steering import doctor
+    from steering.attach import How
     from steering.controller import Controller
     from steering.status import totals_text
 
@@ -62,7 +66,7 @@ def attach(
     doctor.require("capabilities", "BPF", "cpumap programs", "tc links")
     say = _Say()
     with _told_to_end() as stop:
-        with Controller(device, choice, vni, bypass, say) as controller:
+        with Controller(device, choice, How(vni, bypass, generic), say) as controller:
             if ready:
                 say.to_syslog = True
                 ready()

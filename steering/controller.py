@@ -10,7 +10,7 @@ from os import getpid
 from typing import Any
 
 from steering import attached, cores, status
-from steering.attach import Attachment
+from steering.attach import Attachment, How
 from steering.choice import Choice
 from steering.closing import Closing
 from steering.control import Request, Server
@@ -34,7 +34,7 @@ class Controller(Closing):
     Arguments and errors are those of `steering.attach.Attachment`.
     """
 
-    def __init__(self, device: str, choice: Choice, vni: int | None, bypass: bool, say: Say) -> None:
+    def __init__(self, device: str, choice: Choice, how: How, say: Say) -> None:
         self._tell, self._said = say, deque[str](maxlen=_KEPT)
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._ending: Request | None = None
@@ -42,10 +42,11 @@ class Controller(Closing):
             stack.enter_context(guarded(attached.put_right))  # first: it must keep nothing of what follows
             attached.put_right()
             self._server = stack.enter_context(Server())
-            self.attachment = stack.enter_context(Attachment(device, choice, vni, bypass))
+            self.attachment = stack.enter_context(Attachment(device, choice, how))
             self._open = stack.pop_all()
         workers = cores.form(sorted(self.attachment.datapath.plan.workers)) or "none"
-        self.say(f"attached {choice} to '{device}', workers on cores {workers}")
+        mode = " by generic XDP (slow)" if how.generic else ""
+        self.say(f"attached {choice} to '{device}'{mode}, workers on cores {workers}")
         for line in self.attachment.lines():
             self.say(line)
 
@@ -134,6 +135,7 @@ class Controller(Closing):
             "device": now.nic.name,
             "namespace": now.nic.namespace.label,
             "policy": str(now.choice),
+            "xdp": "generic" if now.how.generic else "native",
             "serving": [status.of_served(each) for each in now.overlays],
             **status.of_datapath(now.datapath),
             "said": list(self._said),

@@ -66,7 +66,8 @@ class Datapath(Closing):
         OversprayError: the device takes no native XDP, or has a program already.
     """
 
-    def __init__(self, target: Target, plan: Plan, units: Units | None = None) -> None:
+    def __init__(self, target: Target, plan: Plan, units: Units | None = None, generic: bool = False) -> None:
+        """``generic``: by generic XDP, which works with an skb, and on any device."""
         if not target.tunnels:
             raise BadInput(f"policy '{plan.policy.name}' needs a tunnel: choose case flannel or docker")
         self.target = target
@@ -88,7 +89,9 @@ class Datapath(Closing):
             self._before = self.unit.totals()
             self._retired: Totals | None = None
             self._last: Totals | None = None
-            self._link = stack.enter_context(nic.attached(self.unit.program, target.nic, target.nic_index))
+            self._link = stack.enter_context(
+                nic.attached(self.unit.program, target.nic, target.nic_index, generic)
+            )
             self._open = stack.pop_all()
 
     @property

@@ -1,4 +1,4 @@
-"""Puts a program on a NIC: the driver's own XDP, by a link; or says why not."""
+"""Puts a program on a NIC by a link: the driver's own XDP, generic XDP where one asks for it; or says why not."""
 
 import errno
 import os
@@ -10,20 +10,21 @@ from steering.target import Place
 
 _REASONS = {
     errno.EBUSY: "another XDP program is attached: detach that first",
-    errno.EOPNOTSUPP: "its driver has no native XDP: choose another device",
+    errno.EOPNOTSUPP: "its driver has no native XDP: choose another device, or 'attach --generic', which is slow",
     errno.ERANGE: "its MTU is too large for native XDP, which needs a frame and its headroom in one page: "
     "lower it",
 }
 
 
-def attached(program: int, nic: Place, index: int) -> Link:
+def attached(program: int, nic: Place, index: int, generic: bool = False) -> Link:
     """The link that keeps it there. ``index``: the NIC's ifindex in its namespace.
 
     OversprayError where the device takes no native XDP, or has a program already.
     """
+    mode = bpf.XDP_GENERIC if generic else bpf.XDP_NATIVE
     try:
         with netns.entered(nic.ns):
-            return Link(program, index, bpf.ATTACH_XDP, bpf.XDP_NATIVE)
+            return Link(program, index, bpf.ATTACH_XDP, mode)
     except bpf.BpfError as error:
         reason = _REASONS.get(error.errno, os.strerror(error.errno))
         raise OversprayError(f"attach to '{nic.device}': {reason}") from None

@@ -78,9 +78,10 @@ def totals_text(counted: Mapping[str, Any]) -> Iterator[str]:
 def status_text(status: Mapping[str, Any]) -> Iterator[str]:
     """Of what a controller answers, a line each."""
     counted = status["counted"]
+    mode = " by generic XDP (slow)" if status["xdp"] == "generic" else ""
     workers = cores.form(sorted(status["workers"])) or "none"
     yield (
-        f"{status['device']} of {status['namespace']}: {status['policy']}, workers on cores {workers}, "
+        f"{status['device']} of {status['namespace']}: {status['policy']}{mode}, workers on cores {workers}, "
         f"process {status['pid']} since {status['since']}"
     )
     for each in status["serving"]:

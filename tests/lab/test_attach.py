@@ -18,6 +18,7 @@ from bench.wire import Wire
 from steering import bpf, discover, netns, served
 from steering.attached import FOLDER
 from steering.bpf import Kind, Link, Program, returning
+from steering.settings import Feature
 from steering.waiting import wait_for
 
 N = 640
@@ -60,6 +61,24 @@ def test_every_packet_takes_the_fast_path_and_then_all_is_as_it_was(overlay: Lab
         assert (sink.delivered, counted["delivered"], counted["passed"]) == (N, N, 0)
         assert counted["done"] == {str(WORKER_CORE): N // 2}, "every second one went to the worker"
         assert counted["drops"] == {}
+    assert host_links(overlay) == before
+
+
+def test_generic_xdp_is_for_those_who_ask_for_it(overlay: Lab) -> None:
+    before = host_links(overlay)
+    with (
+        attached(overlay, "--generic") as running,
+        Sink(overlay) as sink,
+        Wire(overlay, Traffic(flows=2), NIC_CORE) as wire,
+    ):
+        assert "by generic XDP (slow)" in running.await_line(lambda line: line.startswith("attached "))
+        running.await_serving(*macs(overlay))
+        with netns.entered(overlay.host_ns):
+            Feature("nic0", "rx-gro").write("on")  # so that it has NAPI, for what the wire sends
+        wire.send_windowed(N, lambda: sink.delivered)
+        counted = running.counted()
+        assert (sink.delivered, counted["delivered"], counted["passed"]) == (N, N, 0)
+        assert counted["done"] == {str(WORKER_CORE): N // 2}
     assert host_links(overlay) == before
 
 
