@@ -1,4 +1,4 @@
-"""Puts a program on a NIC by a link: the driver's own XDP, generic XDP where one asks for it; or says why not."""
+"""Puts a program on a NIC by a link: native XDP, or generic where one asks for it; or says why not."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from steering.target import Place
 
 _REASONS = {
     errno.EBUSY: "another XDP program is attached: detach that first",
-    errno.EOPNOTSUPP: "its driver has no native XDP: choose another device, or 'attach --generic', which is slow",
+    errno.EOPNOTSUPP: "its driver has no native XDP: choose another device, or add --generic (slow)",
     errno.ERANGE: "its MTU is too large for native XDP, which needs a frame and its headroom in one page: "
     "lower it",
 }
