@@ -1,6 +1,7 @@
 """A policy in the kernel, on traces: what prototype/twin.py does, by test runs of xdp/decide.bpf.c."""
 
 import errno
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -34,7 +35,7 @@ class Decider(Closing):
         try:
             self.instructions = bpf.verified(self._module.load("steer", Kind.XDP))
             """That the verifier looked at, for the whole NIC stage; None before Linux 5.16."""
-            self._program = self._module.load("decide", Kind.XDP)
+            self._program = self._module.load("decide", Kind.TC)
             self._packets = self._mapped("packets", _POLICY.struct("packet"))
             self._steps = self._mapped("steps", _TRACE.struct("step"))
             self._slots, self._next = self._mapped("slots", _WORD), self._mapped("next", _WORD)
@@ -47,7 +48,7 @@ class Decider(Closing):
         """Unload. Closing twice is harmless."""
         self._module.close()
 
-    def run(self, trace: Trace, knobs: dict[str, int]) -> Replay:
+    def run(self, trace: Trace, knobs: Mapping[str, int]) -> Replay:
         """Decide on a trace of at most `KERNEL` packets, from zeroed states on."""
         count = len(trace)
         if count > KERNEL:

@@ -26,17 +26,17 @@ from prototype.twin import Replay
 from steering.policy import Order
 
 
-def broken(order: Order, knobs: Mapping[str, int], trace: Trace, replay: Replay) -> Iterator[str]:
-    """What is not as promised: how often, and the first instance."""
+def broken(order: Order, knobs: Mapping[str, int], trace: Trace, replay: Replay) -> Iterator[tuple[str, str]]:
+    """What is not as promised, ``slot`` or ``order``, and in words how often and the first instance."""
     wrong = np.flatnonzero(replay.slots > trace.workers)
     if len(wrong):
         first = f"first {replay.slots[wrong[0]]} for packet {wrong[0]}, of 0 to {trace.workers}"
-        yield f"{len(wrong)} slots that do not exist: {first}"
+        yield "slot", f"{len(wrong)} slots that do not exist: {first}"
     by_flow = np.argsort(trace.packets["hash"], kind="stable")
     if order is Order.STRICT:
-        yield from _overtaking(by_flow, trace, replay)
+        yield from (("order", what) for what in _overtaking(by_flow, trace, replay))
     elif order is Order.CELL and knobs.get("cell", 0) > 1:
-        yield from _short(by_flow, knobs["cell"], trace, replay)
+        yield from (("order", what) for what in _short(by_flow, knobs["cell"], trace, replay))
 
 
 def _overtaking(by_flow: NDArray[np.intp], trace: Trace, replay: Replay) -> Iterator[str]:

@@ -2,7 +2,7 @@
 /*
  * A policy on a trace, one step a run: for `overspray policy check`, which compares it with twin.c. Compiled
  * together with steer.bpf.c, so that it is the policy that the NIC stage has. Its maps can be mapped, and are
- * written before and read after; one run after the other.
+ * written before and read after; one run after the other. For tc: a test run of an XDP program waits for RCU.
  */
 #include "decide.h"
 
@@ -13,7 +13,7 @@ BPF_F_TABLE("array", __u32, struct policy_flow, decide_flows, MAX_FLOWS, BPF_F_M
 BPF_F_TABLE("array", __u32, struct policy_core, decide_cores, TRACE_CORES, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", __u32, __u64, decide_next, 1, BPF_F_MMAPABLE);
 
-int decide(struct xdp_md *ctx)
+int decide(struct __sk_buff *skb)
 {
 	__u32 zero = 0, at, index;
 	__u64 *next = decide_next.lookup(&zero), *slot;
@@ -25,22 +25,22 @@ int decide(struct xdp_md *ctx)
 	struct step *step;
 
 	if (!next || !all || !knob)
-		return XDP_ABORTED;
+		return 0;
 	at = (__u32)*next;
 	packet = decide_packets.lookup(&at);
 	step = decide_steps.lookup(&at);
 	slot = decide_slots.lookup(&at);
 	if (!packet || !step || !slot)
-		return XDP_ABORTED;
+		return 0;
 	index = packet->flow & (MAX_FLOWS - 1);
 	flow = decide_flows.lookup(&index);
 	index = step->core & (TRACE_CORES - 1);
 	core = decide_cores.lookup(&index);
 	if (!flow || !core)
-		return XDP_ABORTED;
+		return 0;
 	index = decide_step(step, packet, knob, flow, core, all);
 	step_queued(all, index, step);
 	*slot = index;
 	*next += 1;
-	return XDP_DROP;
+	return 0;
 }

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import owned
 import pytest
+from owned import BODY_LINE
 
 from prototype import promise, trace, twin
 from prototype.problem import Faulty
@@ -15,30 +17,6 @@ from steering.errors import OversprayError
 from steering.policy import Order, Policy
 from steering.spec import Spec
 
-PYTHON = """
-from steering.knobs import Knob
-from steering.policy import Order, Policy
-
-POLICY = Policy(
-    summary="one of a test's",
-    order=Order.UNORDERED,
-    knobs={"cell": Knob(1, 0, 9, "packets", "length of a cell")},
-    good="tests",
-    drowns="else",
-)
-"""
-C = """
-struct policy_flow { __u32 seen; };
-struct policy_core { __u32 table[4]; __u32 last; };
-
-static ALWAYS_INLINE __u32 policy_slot(const struct packet *packet, const struct knobs *knobs,
-    struct policy_flow *flow, struct policy_core *core, const struct workers *workers)
-{
-    (void)packet, (void)knobs, (void)flow, (void)core, (void)workers;
-    BODY
-}
-"""
-BODY_LINE = 9
 Own = Callable[[str], Policy]
 
 
@@ -56,11 +34,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Own:
     monkeypatch.setattr(code, "FOLDER", tmp_path / "kept")
 
     def of(body: str) -> Policy:
-        folder = tmp_path / "mine"
-        folder.mkdir(exist_ok=True)
-        (folder / "policy.py").write_text(PYTHON)
-        (folder / "policy.h").write_text(C.replace("BODY", body))
-        return policy.load(folder)
+        return owned.own(tmp_path / "mine", body)
 
     return of
 
@@ -106,18 +80,18 @@ def test_a_local_packet_overtakes_those_that_wait() -> None:
     assert replay.left is not None and replay.left.tolist() == [1, 3, 5, 2, 4, 0]
     workers = replay.workers["worker"]
     assert [workers[name][:2].tolist() for name in ("sent", "lost", "done")] == [[2, 2], [0, 1], [1, 0]]
-    [told] = promise.broken(Order.STRICT, {}, made, replay)
+    [(_, told)] = promise.broken(Order.STRICT, {}, made, replay)
     assert told == "2 packets overtake others of their flow: first packet 3 (slot 0) packet 2 (slot 2)"
 
 
 def test_a_promise_that_is_not_kept_is_seen() -> None:
     made = trace.make("one flow", 5000)
     spread = Twin(shelf("roundrobin")).run(made, {"local": 1})
-    assert "packets overtake others of their flow: first packet " in "".join(
-        promise.broken(Order.STRICT, {}, made, spread)
+    assert "packets overtake others of their flow: first packet " in str(
+        [*promise.broken(Order.STRICT, {}, made, spread)]
     )
-    assert "cells are shorter than 2 packets: first that of packet 1 (slot 1), of 1" in "".join(
-        promise.broken(Order.CELL, {"cell": 2}, made, spread)
+    assert "cells are shorter than 2 packets: first that of packet 1 (slot 1), of 1" in str(
+        [*promise.broken(Order.CELL, {"cell": 2}, made, spread)]
     )
     assert [*promise.broken(Order.UNORDERED, {}, made, spread)] == []
     cells = Twin(shelf("flowcell")).run(made, {"cell": 32, "local": 50})
@@ -129,7 +103,7 @@ def test_a_promise_that_is_not_kept_is_seen() -> None:
 def test_slots_that_do_not_exist_are_counted(own: Own) -> None:
     made = trace.make("one flow", 100)
     replay = Twin(own("return workers->count + 1;")).run(made, {"cell": 1})
-    [told] = promise.broken(Order.STRICT, {}, made, replay)
+    [(_, told)] = promise.broken(Order.STRICT, {}, made, replay)
     assert told == "100 slots that do not exist: first 3 for packet 0, of 0 to 2"
 
 
