@@ -44,6 +44,16 @@ def test_the_list_is_the_shelf_and_stock(capsys: pytest.CaptureFixture[str]) -> 
     assert "cell=64, limit=192" in said and "rps-vxlan" in said
 
 
+def test_the_documents_table_is_what_the_policies_say() -> None:
+    page = (Path(__file__).parents[2] / "docs/policies.md").read_text()
+    rows = page.partition("<!-- shelf -->\n")[2].partition("\n<!-- /shelf -->")[0].splitlines()[2:]
+    wanted = []
+    for each in (policy.find(Spec.parse(name)) for name in policy.names()):
+        knobs = ", ".join(f"`{name}` ({knob.default} {knob.unit})" for name, knob in each.knobs.items())
+        wanted.append(f"| `{each.name}` | {knobs} | {each.order} | {each.good} | {each.drowns} |")
+    assert rows == wanted
+
+
 @pytest.mark.parametrize("named", ["backlog", str(policy.SHELF / "backlog"), f"@{policy.SHELF / 'backlog'}"])
 def test_show_says_everything(named: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = policy.find(Spec.parse("backlog"))
