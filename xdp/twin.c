@@ -5,9 +5,9 @@
  * division by zero or a loop without an end, ends the batch instead, and `struct twin_fault` says what it was.
  * One batch at a time in a process, for signals are the process's: the caller holds Python's lock meanwhile.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -29,20 +29,20 @@ _Static_assert(sizeof(struct policy_flow) <= FLOW_STATE_BYTES, "struct policy_fl
 const __u32 twin_flow_bytes = sizeof(struct policy_flow);
 const __u32 twin_core_bytes = sizeof(struct policy_core);
 
-/* Why a batch ended early. */
-struct twin_fault {
-	__u32 step;       /* at which packet */
-	__u32 signal;     /* 0: the compiler's check found `kind` at that line */
-	const char *kind;
-	const char *file;
-	__u32 line;
-};
-
 static sigjmp_buf out;
+static pthread_t owner;
 static struct twin_fault fault;
 
+/* The timer's may come to any thread; any other is of the thread that it comes to. */
 static void on_signal(int number)
 {
+	if (!pthread_equal(pthread_self(), owner)) {
+		if (number == SIGVTALRM)
+			pthread_kill(owner, number);
+		else
+			signal(number, SIG_DFL);
+		return;
+	}
 	fault.signal = (__u32)number;
 	siglongjmp(out, 1);
 }
@@ -56,8 +56,8 @@ struct place {
 
 static void found(const struct place *place, const char *kind)
 {
-	fault.kind = kind;
-	fault.file = place->file;
+	fault.kind = (__u64)(unsigned long)kind;
+	fault.file = (__u64)(unsigned long)place->file;
 	fault.line = place->line;
 	siglongjmp(out, 1);
 }
@@ -89,6 +89,7 @@ static void guard(struct sigaction *before, unsigned int seconds)
 	struct sigaction ours = { .sa_handler = on_signal };
 	struct itimerval timer = { .it_value.tv_sec = seconds };
 
+	owner = pthread_self();
 	memset(&fault, 0, sizeof(fault));
 	for (unsigned int n = 0; n < CAUGHT; n++)
 		sigaction(caught[n], &ours, &before[n]);
