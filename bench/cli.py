@@ -17,6 +17,7 @@ from bench import (
     cli_cost,
     cli_demo,
     cli_lab,
+    cli_policy,
     cli_profile,
     cli_report,
     cli_wire,
@@ -37,6 +38,7 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     steering.cli.register(app)
     cli_lab.register(app)
+    cli_policy.register(app)
     cli_wire.register(app)
     cli_ab.register(app)
     cli_best.register(app)

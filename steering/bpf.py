@@ -231,6 +231,14 @@ def runs(program: int) -> Runs:
     return Runs(count, ns)
 
 
+def verified(program: int) -> int | None:
+    """How many instructions the verifier looked at to admit a program; None before Linux 5.16."""
+    info = ctypes.create_string_buffer(_PROG_INFO + 16)
+    _bpf(_OBJ_INFO, struct.pack("=IIQ", program, len(info), _address(info)), "ask for a program")
+    # Behind the runs there is one word for runs that were missed.
+    return int(struct.unpack_from("=I", info.raw, _PROG_INFO + 8)[0]) or None
+
+
 # --- links: the kernel detaches when the last descriptor closes, however its process ends ---
 
 

@@ -93,7 +93,13 @@ def keep(key: str, code: Code) -> None:
         part = FOLDER / f".{key}.{os.getpid()}"
         part.write_text(code.as_json())
         part.rename(FOLDER / f"{key}.json")
-        files = sorted(FOLDER.glob("*.json"), key=lambda file: file.stat().st_mtime)
+        forget_oldest("*.json")
+
+
+def forget_oldest(pattern: str) -> None:
+    """Of the files of one kind, what was used for the longest goes."""
+    with suppress(OSError):
+        files = sorted(FOLDER.glob(pattern), key=lambda file: file.stat().st_mtime)
         for file in files[:-_MOST_KEPT]:
             file.unlink(missing_ok=True)
 

@@ -3,6 +3,8 @@
 bcc talks to a person on stderr; here its words become one line with file and line number.
 """
 
+import ctypes
+import errno
 import os
 import re
 import threading
@@ -37,7 +39,12 @@ _ERROR = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):\d+: (?:fatal )?error: (?
 
 
 class CompileError(OversprayError):
-    """The source did not compile, or the verifier refused it: with file, line and reason."""
+    """The source did not compile, or the verifier refused it: with file, line and reason, where known."""
+
+    def __init__(self, message: str, place: str = "", reason: str = "") -> None:
+        """``place`` is FILE:LINE, or empty."""
+        super().__init__(message)
+        self.place, self.reason = place, reason or message
 
 
 class Module(Closing):
@@ -107,7 +114,8 @@ class Module(Closing):
                 try:
                     compiled.load_func(function.encode(), kind.type, None, kind.attach_type or -1)
                 except Exception as reason:
-                    return _refusal(function, words(), reason)
+                    log = _long_log(compiled, function, kind) if error.errno == errno.E2BIG else words()
+                    return _refusal(function, log, reason)
         finally:
             compiled.cleanup()
         return CompileError(f"load '{function}': {os.strerror(error.errno)}")
@@ -175,20 +183,39 @@ def _compile(name: str, text: str, flags: list[str]) -> Any:
 def _fault(name: str, log: str, error: Exception) -> CompileError:
     """The first error of the compiler, with our file and line."""
     if place := _ERROR.search(log):
-        return CompileError(f"compile {name}: {place['file']}:{place['line']}: {place['what']}")
+        at, what = f"{place['file']}:{place['line']}", place["what"]
+        return CompileError(f"compile {name}: {at}: {what}", at, what)
     # What is no fault of the text, as a map that got no memory, is in bcc's last words only.
     said = log.strip().splitlines() or [str(error)]
     return CompileError(f"compile {name}: {said[-1]}")
 
 
+def _long_log(compiled: Any, function: str, kind: Kind) -> str:
+    """The end of the verifier's log where it gave up: bcc asks for none then. The end, since Linux 6.4."""
+    from bcc.libbcc import lib
+
+    log = ctypes.create_string_buffer(1 << 20)
+    module, name = compiled.module, function.encode()
+    fd = lib.bcc_func_load(
+        *(module, kind.type, name, lib.bpf_function_start(module, name), lib.bpf_function_size(module, name)),
+        *(lib.bpf_module_license(module), lib.bpf_module_kern_version(module)),
+        *(1, log, len(log), None, kind.attach_type or -1),
+    )
+    if fd >= 0:
+        os.close(fd)
+    return log.value.decode(errors="replace")
+
+
 def _refusal(function: str, log: str, error: Exception) -> CompileError:
     """The verifier's last words, and the line of our source that it was at."""
-    place = next((line for line in reversed(log.splitlines()) if line.startswith("; ") and "@ " in line), "")
-    at = f" at {place.rpartition('@ ')[2].strip()}" if place else ""
+    places = re.findall(r"^; .*@ (\S+:\d+)\s*$", log, re.M)
     reason = last_words(log)
+    # Where it gave up says nothing: where it was all the time does.
+    place = max(places, key=places.count) if places and "too large" in reason else (places or [""])[-1]
+    at = f" at {place}" if place else ""
     if not reason:  # no rights, no memory, no such function
         return CompileError(f"load '{function}': {error}")
-    return CompileError(f"the verifier refused '{function}'{at}: {reason}")
+    return CompileError(f"the verifier refused '{function}'{at}: {reason}", place, reason)
 
 
 @contextmanager

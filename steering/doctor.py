@@ -194,6 +194,13 @@ _CHECKS = (
         tried=True,
     ),
     Check(
+        "C compiler",
+        _tool("cc"),
+        "policies in user space: policy check, tests without root",
+        "type 'apt-get install gcc libc6-dev'",
+        needed=False,
+    ),
+    Check(
         "BPF JIT",
         _jit,
         "programs as machine code: interpreted, no figure means anything",

@@ -5,6 +5,7 @@ the two is xdp/include/policy.h.
 """
 
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -12,9 +13,14 @@ from pathlib import Path
 
 from steering.errors import BadInput, unknown
 from steering.knobs import Knob
+from steering.layout import header
 from steering.spec import Spec
+from xdp import INCLUDE
 
+CONTRACT = header("policy.h").constants["POLICY_CONTRACT"]
 SHELF = Path(__file__).resolve().parent / "policies"
+TEMPLATE = SHELF.parent / "template"
+"""What a new policy begins with."""
 
 
 class Order(StrEnum):
@@ -41,6 +47,8 @@ class Policy:
     """When it is not."""
     needs_time: bool = False
     """Whether ``packet->now`` is read for every packet, which costs a clock."""
+    contract: int = 1
+    """POLICY_CONTRACT of the xdp/include/policy.h that it was written for."""
     name: str = ""
     folder: Path = field(default=Path())
 
@@ -64,7 +72,8 @@ def find(spec: Spec) -> Policy:
     """The policy that a spec names: on the shelf, or ``@PATH`` anywhere.
 
     Raises:
-        BadInput: no such policy, a folder without its two files, or a ``policy.py`` that defines none.
+        BadInput: no such policy, a folder without its two files, a ``policy.py`` that defines none, or one
+            for another version of the contract.
     """
     if spec.path is not None:
         try:
@@ -92,4 +101,33 @@ def load(folder: Path) -> Policy:
     policy = getattr(module, "POLICY", None)
     if not isinstance(policy, Policy):
         raise BadInput(f"policy '{path}' defines no POLICY = Policy(…)")
+    if not isinstance(policy.knobs, Mapping) or not all(isinstance(k, Knob) for k in policy.knobs.values()):
+        raise BadInput(f"policy '{path}': knobs is no {{name: Knob(…)}}")
+    if policy.contract != CONTRACT:
+        raise BadInput(
+            f"policy '{path}' is for contract {policy.contract}, and this overspray has {CONTRACT}:"
+            f" see {INCLUDE}/policy.h for what is asked now, and write contract={CONTRACT}"
+        )
     return replace(policy, name=folder.resolve().name, folder=folder.resolve())
+
+
+def write(name: str, where: Path) -> Path:
+    """A folder of that name, in ``where``, with a policy to begin with; returns its path.
+
+    Raises:
+        BadInput: the name is none, or taken by the shelf, or the folder is there already.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise BadInput(f"'{name}' is no name of a policy: small letters, digits and '-'")
+    if name in names():
+        raise BadInput(f"policy '{name}' is on the shelf: choose another name")
+    folder = where / name
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise BadInput(f"'{folder}' is there already: choose another name") from None
+    except OSError as error:
+        raise BadInput(f"can't make '{folder}': {error.strerror}") from None
+    for file in ("policy.h", "policy.py"):
+        (folder / file).write_text((TEMPLATE / file).read_text().replace("template:", f"{name}:"))
+    return folder

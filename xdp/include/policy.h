@@ -11,13 +11,27 @@
  * It returns a slot: 0 is this core (no handoff), 1 .. workers->count are the workers. Anything else is
  * refused by the datapath, counted, and the packet takes the stock path. Pure unsigned integer code on its
  * arguments: no maps, no helpers, no division by zero (0 in BPF, a trap on the host), so that the same
- * text decides alike in the kernel and in user space. Two flows of one hash share a state, and NIC cores
- * may race for it: it is a hint, never trusted. struct knobs is generated from the policy's Python half.
+ * text decides alike in the kernel and in user space: `overspray policy check` compares them.
+ *
+ * What it may know, and what that costs:
+ *   packet   its facts: nothing, they are in registers or in this core's cache; `now`: a clock for every packet,
+ *            read only if the Python half says `needs_time`
+ *   knobs    nothing. struct knobs is generated from the Python half, one __u32 a knob. They may change between
+ *            any two packets, each to a value in its range, and be seen half new
+ *   flow     nothing more: what proves the packet lies on the same cache line. Two flows of one hash share a
+ *            state, and NIC cores may race for it: it is a hint, never trusted
+ *   core     a cache line that only this core writes. Members whose names begin with `count_` are counters of the
+ *            policy's own: __u64, never reset by it, shown by their names without that
+ *   workers  each worker's backlog: a cache line that its core has just written, so once a cell rather than once a
+ *            packet (backlog.h). Only we write them, and what the kernel drops is in `lost`
+ *
+ * Another version of this contract has another number, and the Python half says for which it was written.
  * Declarations only: Python reads this file.
  */
 #ifndef OVERSPRAY_POLICY_H
 #define OVERSPRAY_POLICY_H
 
+#define POLICY_CONTRACT 1
 #define MAX_WORKERS 64
 #define FLOW_STATE_BYTES 56
 #define LOCAL_SLOT 0
