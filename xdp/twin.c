@@ -155,8 +155,8 @@ static __u32 walked(struct queues *queues, __u32 at, const struct step *step, co
 	return slot;
 }
 
-/* Decide on so many packets: each one's slot, and as which one it left, from 1 on; 0: lost, or refused. At the end
- * all queues empty, one after the other. Scratch: a word and a double word a packet. Returns 0, or 1: see the fault. */
+/* Decide on so many packets: each one's slot, and as which one it left, from 1 on; 0: lost, or refused. At the
+ * end all queues empty, one after the other. `next` and `number` are scratch. Returns 0, or 1: see the fault. */
 int twin_run(const struct packet *packets, const struct step *steps, __u32 count, const struct knobs *knobs,
 	     struct policy_flow *flows, struct policy_core *cores, struct workers *workers, __u32 *slots,
 	     __u32 *left, __u32 *next, __u64 *number, __u32 seconds, struct twin_fault *why)
@@ -188,8 +188,9 @@ int twin_run(const struct packet *packets, const struct step *steps, __u32 count
 }
 
 /* The decision alone; never made a part of a loop, which a compiler might then do without. */
-__attribute__((noinline)) __u32 twin_slot(const struct packet *packet, const struct knobs *knobs, struct policy_flow *flow,
-		struct policy_core *core, const struct workers *workers)
+__attribute__((noinline)) __u32 twin_slot(const struct packet *packet, const struct knobs *knobs,
+					   struct policy_flow *flow, struct policy_core *core,
+					   const struct workers *workers)
 {
 	return policy_slot(packet, knobs, flow, core, workers);
 }
