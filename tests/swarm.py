@@ -172,7 +172,9 @@ def swarm() -> Iterator[tuple[Engine, Engine]]:
             *("swarm", "join", "--advertise-addr", there.address, "--token", token, f"{here.address}:2377")
         )
         listed = ("node", "ls", "--format", "{{.Status}}")
-        wait_for(lambda: here.docker(*listed).split() == ["Ready", "Ready"], "both nodes to be ready", _START_S)
+        wait_for(
+            lambda: here.docker(*listed).split() == ["Ready", "Ready"], "both nodes to be ready", _START_S
+        )
         add_network(here, NETWORK, "10.11.0.0/24")
         yield here, there
 

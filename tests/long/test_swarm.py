@@ -3,23 +3,21 @@
 import hashlib
 import json
 import random
-import re
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Set
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import command
-from swarm import WIRE, Container, Engine, EngineEnded, add_network, swarm
+from commands import command, overspray
+from swarm import NETWORK, WIRE, Container, Engine, EngineEnded, add_network, swarm
 
 from steering import cores, netns
 from steering.closing import Closing
-from steering.hops import Helper
 from steering.waiting import wait_for
 
 pytestmark = [pytest.mark.needs("Docker", "cpumap programs", "tc links"), pytest.mark.timeout(180)]
@@ -29,9 +27,10 @@ BYTES = random.Random(1).randbytes(4 << 20)
 PORT = 5000
 VNI = 4097
 """Docker counts from 4096, which is the ingress network's."""
-POLICY = f"roundrobin:mask={1 << cores.usable()[-1]:x}"
-NAMED = {"pass_other", "pass_inner"}
-"""What may take the stock path: the engines' own talk outside the tunnel, and ARP and broadcasts inside."""
+WORKER = str(cores.usable()[-1])
+POLICY = f"roundrobin:mask={1 << int(WORKER):x}"
+NAMED = {"pass_other", "pass_flags", "pass_inner"}
+"""What may take the stock path: the engines' own talk over TCP and UDP; in the tunnel, ARP and broadcasts."""
 Engines = tuple[Engine, Engine]
 
 
@@ -48,38 +47,50 @@ class Flow(Closing):
     """Datagrams from a socket in one container to one in another, and streams; a context manager."""
 
     def __init__(self, sender: Container, receiver: Container) -> None:
-        self.receiver = receiver
-        self.sent = 0
+        self._sender, self._receiver = sender, receiver
+        self._address = (receiver.address, PORT)
+        self.arrived = 0
+        """Datagrams."""
+        self.segments = 0
+        """Sent over TCP."""
+        self._number = 0
         with ExitStack() as stack:
             self._from = stack.enter_context(_socket(sender.ns, socket.SOCK_DGRAM))
             self._to = stack.enter_context(_socket(receiver.ns, socket.SOCK_DGRAM))
-            self._to.bind((receiver.address, PORT))
             self._listening = stack.enter_context(_socket(receiver.ns, socket.SOCK_STREAM))
-            self._listening.bind((receiver.address, PORT))
+            self._to.bind(self._address)
+            self._listening.bind(self._address)
             self._listening.listen()
-            self._sender = sender
             self._open = stack.pop_all()
 
-    def await_way(self) -> "Flow":
+    def await_way(self) -> None:
         """Until a datagram arrives: only then has the gossip told both hosts of both containers."""
-        wait_for(self._arrives, f"{self.receiver} to be reached", 45)
-        return self
+
+        def arrives() -> bool:
+            self._from.sendto(b"", self._address)
+            with suppress(TimeoutError):
+                return self._receive(0.05) is not None
+            return False
+
+        wait_for(arrives, lambda: f"{self._address} to be reached", 45)
 
     def send(self, count: int) -> None:
-        """So many, each of which is received before the window after the next is sent."""
-        for first in range(self.sent, self.sent + count, WINDOW):
-            numbers = range(first, min(first + WINDOW, self.sent + count))
-            for number in numbers:
-                self._from.sendto(number.to_bytes(8), (self.receiver.address, PORT))
-            got = sorted(int.from_bytes(self._to.recv(64)) for _ in numbers)
-            assert got == [*numbers]
-        self.sent += count
+        """So many datagrams, in windows: each is received before the next window is sent."""
+        while count:
+            window = {self._number + at for at in range(min(WINDOW, count))}
+            for number in sorted(window):
+                self._from.sendto(number.to_bytes(8), self._address)
+            self._number += len(window)
+            count -= len(window)
+            while window:
+                if got := self._receive(20):  # else one that looked for the way, and was late
+                    window.remove(int.from_bytes(got))
 
-    def stream(self, meanwhile: Callable[[], object] = lambda: None) -> int:
-        """Every byte over TCP, checked; ``meanwhile`` when a half has come. How many segments were sent."""
-        before, digest, size = self._segments(), hashlib.sha256(), 0
+    def stream(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """BYTES over TCP, every one checked; ``meanwhile`` is called when half of them have come."""
+        before, digest, size = _segments(self._sender), hashlib.sha256(), 0
         with _socket(self._sender.ns, socket.SOCK_STREAM) as sending:
-            sending.connect((self.receiver.address, PORT))
+            sending.connect(self._address)
             taken, _ = self._listening.accept()
             threading.Thread(target=_send_all, args=(sending,), daemon=True).start()
             with taken:
@@ -89,19 +100,221 @@ class Flow(Closing):
                         meanwhile()
                     size += len(part)
                     digest.update(part)
+            both = (self._sender, self._receiver)
+            wait_for(lambda: all(map(_closed, both)), "the last acknowledgement")
         assert (size, digest.digest()) == (len(BYTES), hashlib.sha256(BYTES).digest())
-        return self._segments() - before
+        self.segments += _segments(self._sender) - before
 
     def close(self) -> None:
         """Close the sockets. Closing twice is harmless."""
         self._open.close()
 
-    def _arrives(self) -> bool:
-        self._from.sendto(b"there?", (self.receiver.address, PORT))
-        self._to.settimeout(0.05)
-        try:
-            self._to.recv(64)
-            while True:  # late ones of earlier tries
-                self._to.recv(64)
-        except TimeoutError:
-            return False
+    def _receive(self, seconds: float) -> bytes:
+        self._to.settimeout(seconds)
+        data = self._to.recv(64)
+        self.arrived += 1
+        return data
+
+
+def _socket(ns: str, kind: socket.SocketKind) -> socket.socket:
+    with netns.entered(ns):
+        return socket.socket(socket.AF_INET, kind)
+
+
+def _send_all(sending: socket.socket) -> None:
+    sending.sendall(BYTES)
+    sending.shutdown(socket.SHUT_WR)
+
+
+def _segments(of: Container) -> int:
+    """That it has sent over TCP, by the kernel's count, in which those sent again stand apart: its frames."""
+    with netns.entered(of.ns):
+        names, values = (line.split() for line in _read("net/snmp").splitlines() if line.startswith("Tcp:"))
+    return sum(int(values[names.index(name)]) for name in ("OutSegs", "RetransSegs"))
+
+
+def _closed(of: Container) -> bool:
+    """Whether no connection of it waits for anything but time."""
+    with netns.entered(of.ns):
+        states = [line.split()[3] for line in _read("net/tcp").splitlines()[1:]]
+    return set(states) <= {"06", "0A"}  # TIME_WAIT, LISTEN
+
+
+def _read(name: str) -> str:
+    return Path("/proc/thread-self", name).read_text()
+
+
+class Attached:
+    """``overspray attach`` in a process, in an engine's network namespace."""
+
+    def __init__(self, engine: Engine) -> None:
+        line = command("attach", WIRE, "--vni", str(VNI), "--policy", POLICY, "--json")
+        with netns.entered(engine.ns):
+            self.process = subprocess.Popen(
+                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        self.said: list[str] = []
+
+    def await_serving(self, *served: Container, gone: Container | None = None) -> None:
+        """Until it says that it serves these, as they are now, and that one no more."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line)
+            has = [f"{each.mac} ({Path(each.ns).name})" in line for each in served]
+            if line.startswith("serving ") and all(has) and not (gone and Path(gone.ns).name in line):
+                return
+        raise AssertionError(self.said)
+
+    def end(self, number: int = signal.SIGINT) -> str:
+        """What it printed."""
+        self.process.send_signal(number)
+        out, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode in (0, -signal.SIGKILL), self.said
+        return out
+
+    def counted(self, named: Set[str] = NAMED) -> dict[str, Any]:
+        """End it: what it has counted, in which nothing was lost, and nothing passed but what is named."""
+        found: dict[str, Any] = json.loads(self.end())
+        assert found["drops"] == {}
+        passed = {
+            name for name, count in found["steer"].items() if name.startswith(("pass_", "ref")) and count
+        }
+        assert passed <= named, found["steer"]
+        assert found["steer"]["seen"] == found["delivered"] + found["passed"]
+        return found
+
+
+@contextmanager
+def attached(engine: Engine) -> Iterator[Attached]:
+    running = Attached(engine)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.end(signal.SIGKILL)
+        for stream in (running.process.stdout, running.process.stderr):
+            if stream:
+                stream.close()
+
+
+@contextmanager
+def containers(*places: tuple[Engine, str], network: str = NETWORK) -> Iterator[list[Container]]:
+    """Containers of these names on the overlay network, until the end of the block."""
+    with ExitStack() as stack:
+        started = []
+        for engine, name in places:
+            started.append(engine.start(name, network))
+            stack.callback(engine.docker, "rm", "-f", name)
+        yield started
+
+
+@contextmanager
+def flow(sender: Container, receiver: Container) -> Iterator[Flow]:
+    """Once there is a way from the one to the other."""
+    with Flow(sender, receiver) as found:
+        found.await_way()
+        yield found
+
+
+def state(engine: Engine, *more: str) -> dict[str, Any]:
+    """The host, as anyone sees it: what is discovered, and in each namespace links, qdiscs and sysctls."""
+    with netns.entered(engine.ns):
+        done = overspray("discover", WIRE, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    spaces = (engine.ns, *more, *{each["device"]["namespace"]["path"] for each in found["overlays"]})
+    seen = {f"{ns} {name}": value for ns in spaces for name, value in _inside(ns)}
+    return {**found, **seen}
+
+
+def _inside(ns: str) -> Iterator[tuple[str, object]]:
+    with netns.entered(ns):
+        for line in ("ip -j link", "tc -j qdisc"):
+            done = subprocess.run(line.split(), capture_output=True, check=True, timeout=20)
+            for each in json.loads(done.stdout):
+                name = each.get("ifname") or f"{each['dev']} {each.get('root') or each['parent']}"
+                yield from ((f"{line} {name} {key}", value) for key, value in each.items())
+        for path in Path("/proc/sys/net").rglob("*"):
+            with suppress(OSError):  # a folder, or one that can only be written
+                if path.name != "nf_conntrack_count":
+                    yield str(path), path.read_bytes()
+
+
+def differing(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[object]]:
+    names = sorted({**before, **after})
+    return {
+        name: [before.get(name), after.get(name)] for name in names if before.get(name) != after.get(name)
+    }
+
+
+def test_all_traffic_takes_the_fast_path(engines: Engines) -> None:
+    here, there = engines
+    with containers((here, "c0"), (there, "s0")) as (c0, s0), flow(s0, c0) as way:
+        before, way.arrived = state(here, c0.ns), 0
+        with attached(here) as running:
+            running.await_serving(c0)
+            way.send(N)
+            way.stream()
+            counted = running.counted()
+        assert way.arrived == N
+        assert counted["delivered"] == N + way.segments
+        assert counted["done"][WORKER] > N // 2, "every second one went to the worker"
+        assert differing(before, state(here, c0.ns)) == {}
+
+
+def test_containers_are_followed(engines: Engines) -> None:
+    """One starts, one restarts, one stops: each is served from when it is said, as it is then."""
+    here, there = engines
+    with containers((here, "c0"), (there, "s0")) as (c0, s0), ExitStack() as flows, attached(here) as running:
+        running.await_serving(c0)
+        ways = [flows.enter_context(flow(s0, c0))]
+        ways[0].send(N)
+        with containers((here, "c1")) as (c1,):
+            running.await_serving(c0, c1)
+            ways.append(flows.enter_context(flow(s0, c1)))
+            ways[1].send(N)
+            here.docker("restart", "-t", "0", "c0")
+            again = here.container("c0")
+            assert again.ns != c0.ns
+            running.await_serving(again, c1, gone=c0)
+            ways.append(flows.enter_context(flow(s0, again)))
+            ways[2].send(N)
+        running.await_serving(again, gone=c1)
+        ways[2].send(N)
+        counted = running.counted()
+    assert sum(way.arrived for way in ways) >= 4 * N
+    assert counted["delivered"] == sum(way.arrived for way in ways)
+
+
+def test_a_second_overlay_goes_on_by_the_stock_path(engines: Engines) -> None:
+    """On the same UDP port. Once several are served: its datagrams are delivered, and none is unknown."""
+    here, there = engines
+    other = add_network(here, "ov2", "10.12.0.0/24")
+    with containers((here, "c0"), (there, "s0")) as (c0, s0), flow(s0, c0) as way, attached(here) as running:
+        running.await_serving(c0)
+        with containers((here, "c2"), (there, "s2"), network="ov2") as (c2, s2), flow(s2, c2) as second:
+            way.arrived = 0
+            second.send(N)
+            way.send(N)
+            assert other != VNI
+            counted = running.counted({*NAMED, "pass_unknown"})
+        assert (way.arrived, counted["delivered"]) == (N, N)
+        assert counted["steer"]["pass_unknown"] == second.arrived
+
+
+def test_killed_it_leaves_the_stock_path_and_the_next_one_just_works(engines: Engines) -> None:
+    here, there = engines
+    with containers((here, "c0"), (there, "s0")) as (c0, s0), flow(s0, c0) as way:
+        before = state(here, c0.ns)
+        with attached(here) as running:
+            running.await_serving(c0)
+            way.send(N)
+            way.stream(meanwhile=lambda: running.end(signal.SIGKILL))
+            way.send(N)
+        way.arrived = way.segments = 0
+        with attached(here) as running:
+            running.await_serving(c0)
+            way.send(N)
+            way.stream()
+            assert running.counted()["delivered"] == way.arrived + way.segments
+        assert differing(before, state(here, c0.ns)) == {}
