@@ -4,10 +4,11 @@
         container = here.start("c0")  # on NETWORK
         with netns.entered(container.ns): ...
 
-Each engine is a *host*: network, mount, pid, UTS and IPC namespaces of its own, with Docker's usual folders on
-tmpfs that only its mount namespace has. Its init dies with the thread that made it (PR_SET_PDEATHSIG), and a pid
-namespace dies with its init: so one SIGKILL, of anyone, takes dockerd, containerd, shims, containers, devices,
-rules and data. What outlives it are empty cgroups, which carry their owner's name: the next swarm removes them.
+Each engine is a *host*: network, mount, pid, UTS and IPC namespaces of its own, with Docker's usual folders
+on tmpfs that only its mount namespace has. Its init dies with the thread that made it (PR_SET_PDEATHSIG), and
+a pid namespace dies with its init: so one SIGKILL, of anyone, takes dockerd, containerd, shims, containers,
+devices, rules and data. What outlives it are empty cgroups, which carry their owner's name: the next swarm
+removes them.
 
 Nothing is asked of a registry: the image holds this machine's `sleep`.
 """
@@ -262,5 +263,5 @@ def _remove(stem: str) -> None:
 def _is_removed(folder: Path) -> bool:
     for path, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):
-            os.rmdir(path)
+            Path(path).rmdir()
     return not folder.exists()

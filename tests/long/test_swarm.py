@@ -1,4 +1,4 @@
-"""``overspray attach`` on a real Docker overlay: two engines in a Swarm, and what runs in their containers."""
+"""``overspray attach`` on a real Docker overlay: two engines in a Swarm, and traffic of their containers."""
 
 import hashlib
 import json
