@@ -57,7 +57,8 @@ class Moment:
     time: float
     nic: int
     received: Mapping[_Container, Received]
-    ours: Totals | None
+    ours: tuple[Totals, Totals] | None
+    """Before and after the rest: so what is ours between two moments has come to containers between them."""
     lost: Mapping[str, int]
     used: Reading
 
@@ -71,7 +72,7 @@ class Measured:
         """Frames that it got, whatever they were."""
         self.received = {each.label: now.since(before.received[each]) for each, now in after.received.items()}
         """By the name of the container's namespace."""
-        self.ours = after.ours - before.ours if after.ours and before.ours else None
+        self.ours = after.ours[0] - before.ours[1] if after.ours and before.ours else None
         self.drops = _drops(before.lost, after.lost) | (self.ours.drops if self.ours else {})
         self.used = cost(before.used, after.used)
 
@@ -204,16 +205,14 @@ class Live(Closing):
 
     def moment(self) -> Moment:
         """Everything that is counted, as it is now."""
-        ours = self._attached.datapath.totals() if self._attached else None
-        lost, used = self._losses.read(), self._observer.read()
-        return Moment(
-            time=time.monotonic(),
-            nic=self._nic_counts.frames(self._nic.name),
-            received={each: counts.beside(each.devices) for each, counts in self._counts.items()},
-            ours=ours,
-            lost=lost,
-            used=used,
-        )
+        used, lost, ours = self._observer.read(), self._losses.read(), self._ours()
+        now, nic = time.monotonic(), self._nic_counts.frames(self._nic.name)
+        received = {each: counts.beside(each.devices) for each, counts in self._counts.items()}
+        last = self._ours()
+        return Moment(now, nic, received, (ours, last) if ours and last else None, lost, used)
+
+    def _ours(self) -> Totals | None:
+        return self._attached.datapath.totals() if self._attached else None
 
     def _detach(self) -> None:
         attached, self._attached = self._attached, None

