@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from commands import command, overspray
 from swarm import NETWORK, WIRE, Container, Engine, EngineEnded, add_network, swarm
 
-from steering import cores, netns
+from steering import chosen, cores, discover, netns
 from steering.closing import Closing
 from steering.waiting import wait_for
 
@@ -144,6 +145,28 @@ def _read(name: str) -> str:
     return Path("/proc/thread-self", name).read_text()
 
 
+@contextmanager
+def sending(way: Flow) -> Iterator[None]:
+    """Datagrams go that way, each of which is received, until the end of the block."""
+    stop, errors = threading.Event(), []
+
+    def run() -> None:
+        try:
+            while not stop.is_set():
+                way.send(WINDOW)
+        except BaseException as error:  # a thread's would be lost
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert errors == []
+
+
 class Attached:
     """``overspray attach`` in a process, in an engine's network namespace."""
 
@@ -219,12 +242,11 @@ def flow(sender: Container, receiver: Container) -> Iterator[Flow]:
 def state(engine: Engine, *more: str) -> dict[str, Any]:
     """The host, as anyone sees it: what is discovered, and in each namespace links, qdiscs and sysctls."""
     with netns.entered(engine.ns):
-        done = overspray("discover", WIRE, "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    spaces = (engine.ns, *more, *{each["device"]["namespace"]["path"] for each in found["overlays"]})
+        found = discover.discover()
+        overlays = chosen.through(found, chosen.choose(found, WIRE))
+    spaces = (engine.ns, *more, *{each.device.namespace.path for each in overlays})
     seen = {f"{ns} {name}": value for ns in spaces for name, value in _inside(ns)}
-    return {**found, **seen}
+    return {f"VNI {each.vni}": asdict(each) for each in overlays} | seen
 
 
 def _inside(ns: str) -> Iterator[tuple[str, object]]:
@@ -318,3 +340,25 @@ def test_killed_it_leaves_the_stock_path_and_the_next_one_just_works(engines: En
             way.stream()
             assert running.counted()["delivered"] == way.arrived + way.segments
         assert differing(before, state(here, c0.ns)) == {}
+
+
+def test_stock_and_ours_are_compared_under_the_traffic_that_is_there(engines: Engines) -> None:
+    """Six times attached or detached, and not a datagram lost. No figure of it means anything."""
+    here, there = engines
+    with containers((here, "c0"), (there, "s0")) as (c0, s0), flow(s0, c0) as way:
+        before = state(here, c0.ns)
+        with sending(way), netns.entered(here.ns):
+            done = overspray(
+                *("ab", "none", "backlog", "--on", WIRE, "--vni", str(VNI)),
+                *("--rounds", "2", "--seconds", "0.2", "--json"),
+            )
+        assert done.returncode == 0, done.stderr
+        assert differing(before, state(here, c0.ns)) == {}
+    found = json.loads(done.stdout)
+    assert found["reasons"] == [] and len(found["rounds"]) == 2
+    stock, ours = (found["variants"][side] for side in "ab")
+    assert stock["fast"] == 0 and 0.5 < ours["fast"] <= 1
+    assert (stock["drops"], ours["drops"]) == ({}, {})
+    for row in (stock, ours):
+        assert row["delivered_pps"] > 0
+        assert [Path(c0.ns).name in name for name, rate in row["containers"].items() if rate] == [True]
