@@ -9,7 +9,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -240,13 +239,17 @@ def flow(sender: Container, receiver: Container) -> Iterator[Flow]:
 
 
 def state(engine: Engine, *more: str) -> dict[str, Any]:
-    """The host, as anyone sees it: what is discovered, and in each namespace links, qdiscs and sysctls."""
+    """The host, as anyone sees it: what is discovered, and in each namespace links, qdiscs and sysctls.
+
+    Without what the engines' gossip goes on to tell: who is behind which VTEP.
+    """
     with netns.entered(engine.ns):
         found = discover.discover()
         overlays = chosen.through(found, chosen.choose(found, WIRE))
+    told = [(f"VNI {each.vni} {name}", value) for each in overlays for name, value in vars(each).items()]
     spaces = (engine.ns, *more, *{each.device.namespace.path for each in overlays})
-    seen = {f"{ns} {name}": value for ns in spaces for name, value in _inside(ns)}
-    return {f"VNI {each.vni}": asdict(each) for each in overlays} | seen
+    seen = [(f"{ns} {name}", value) for ns in spaces for name, value in _inside(ns)]
+    return {name: value for name, value in (*told, *seen) if not name.endswith((" forwards", " remotes"))}
 
 
 def _inside(ns: str) -> Iterator[tuple[str, object]]:
