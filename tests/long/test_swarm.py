@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -241,15 +242,18 @@ def flow(sender: Container, receiver: Container) -> Iterator[Flow]:
 def state(engine: Engine, *more: str) -> dict[str, Any]:
     """The host, as anyone sees it: what is discovered, and in each namespace links, qdiscs and sysctls.
 
-    Without what the engines' gossip goes on to tell: who is behind which VTEP.
+    Without what the engines go on to do: their gossip of who is behind which VTEP, their visits to namespaces.
     """
     with netns.entered(engine.ns):
         found = discover.discover()
         overlays = chosen.through(found, chosen.choose(found, WIRE))
-    told = [(f"VNI {each.vni} {name}", value) for each in overlays for name, value in vars(each).items()]
+    transient = ("forwards", "remotes", "pid")
+    told = json.loads(
+        json.dumps({each.vni: asdict(each) for each in overlays}),
+        object_hook=lambda one: {name: value for name, value in one.items() if name not in transient},
+    )
     spaces = (engine.ns, *more, *{each.device.namespace.path for each in overlays})
-    seen = [(f"{ns} {name}", value) for ns in spaces for name, value in _inside(ns)]
-    return {name: value for name, value in (*told, *seen) if not name.endswith((" forwards", " remotes"))}
+    return told | {f"{ns} {name}": value for ns in spaces for name, value in _inside(ns)}
 
 
 def _inside(ns: str) -> Iterator[tuple[str, object]]:
