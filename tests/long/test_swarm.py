@@ -242,7 +242,7 @@ def flow(sender: Container, receiver: Container) -> Iterator[Flow]:
 def state(engine: Engine, *more: str) -> dict[str, Any]:
     """The host, as anyone sees it: what is discovered, and in each namespace links, qdiscs and sysctls.
 
-    Without what the engines go on to do: their gossip of who is behind which VTEP, their visits to namespaces.
+    Without what the engines go on to do: gossip of who is behind which VTEP, visits to namespaces.
     """
     with netns.entered(engine.ns):
         found = discover.discover()
@@ -365,7 +365,7 @@ def test_stock_and_ours_are_compared_under_the_traffic_that_is_there(engines: En
     assert found["reasons"] == [] and len(found["rounds"]) == 2
     stock, ours = (found["variants"][side] for side in "ab")
     assert stock["fast"] == 0 and 0.5 < ours["fast"] <= 1
-    assert (stock["drops"], ours["drops"]) == ({}, {})
+    assert not {"steer", "worker", "deliver"} & set(ours["drops"])
     for row in (stock, ours):
         assert row["delivered_pps"] > 0
         assert [Path(c0.ns).name in name for name, rate in row["containers"].items() if rate] == [True]
