@@ -190,7 +190,7 @@ def add_network(manager: Engine, name: str, subnet: str) -> int:
 def remove_leftovers() -> list[str]:
     """Remove the cgroups of dead owners; their names."""
     gone = []
-    for folder in _cgroups():
+    for folder in cgroups():
         if (whose := _CGROUP.fullmatch(folder.name)) and Owner.of(whose).is_dead:
             _remove(folder.name)
             gone.append(folder.name)
@@ -235,7 +235,8 @@ def _join(here: Engine, there: Engine) -> None:
 
     What is redirected by XDP has no checksum that a device has yet to fill in: so none is left to it.
     """
-    shape = {"kind": "veth", "ifname": WIRE, **dict.fromkeys(("num_rx_queues", "num_tx_queues"), _queues())}
+    queues = dict.fromkeys(("num_rx_queues", "num_tx_queues"), len(cores.online()))
+    shape = {"kind": "veth", "ifname": WIRE, **queues}
     with netns.entered(here.ns), IPRoute() as ip, Path(there.ns).open() as far:
         ip.link("add", **shape, peer={**shape, "net_ns_fd": far.fileno()})
     for engine in (here, there):
@@ -245,17 +246,14 @@ def _join(here: Engine, there: Engine) -> None:
             ip.link("set", index=netns.index(WIRE), state="up")
 
 
-def _queues() -> int:
-    return len(cores.online())
-
-
-def _cgroups() -> Sequence[Path]:
+def cgroups() -> Sequence[Path]:
+    """Of all swarms, whoever made them; in version 1 there is one for each controller."""
     return [*_CGROUPS.glob("os-*-engine-*"), *_CGROUPS.glob("*/os-*-engine-*")]  # version 2, version 1
 
 
 def _remove(stem: str) -> None:
     """Cgroups whose names begin so. A process that is still ending keeps its own for a moment."""
-    for folder in _cgroups():
+    for folder in cgroups():
         if folder.name.startswith(stem):
             wait_for(lambda folder=folder: _is_removed(folder), f"cgroup {folder} to be empty")
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import os
 import random
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import command, overspray
-from swarm import NETWORK, WIRE, Container, Engine, EngineEnded, add_network, swarm
+from commands import DYING_WITH_US, ROOT, command, overspray
+from swarm import NETWORK, WIRE, Container, Engine, EngineEnded, add_network, cgroups, remove_leftovers, swarm
 
 from steering import chosen, cores, discover, netns
 from steering.closing import Closing
+from steering.owner import start_of
 from steering.waiting import wait_for
 
 pytestmark = [pytest.mark.needs("Docker", "cpumap programs", "tc links"), pytest.mark.timeout(180)]
@@ -369,3 +372,23 @@ def test_stock_and_ours_are_compared_under_the_traffic_that_is_there(engines: En
     for row in (stock, ours):
         assert row["delivered_pps"] > 0
         assert [Path(c0.ns).name in name for name, rate in row["containers"].items() if rate] == [True]
+
+
+def test_killed_its_engines_go_with_it_and_the_next_one_removes_the_rest() -> None:
+    """Nobody who waits for the end of its output waits for an engine."""
+    code = "from swarm import swarm\nwith swarm() as (a, b): a.start('c'), print(a.pid, b.pid, flush=True), input()"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    line = [*DYING_WITH_US, sys.executable, "-c", code]
+    with subprocess.Popen(
+        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as victim:
+        assert victim.stdin is not None and victim.stdout is not None
+        inits = [int(pid) for pid in victim.stdout.readline().split()]
+        assert len(inits) == 2 and all(map(start_of, inits))
+        victim.kill()
+        assert victim.stdout.read() == ""
+    wait_for(lambda: not any(map(start_of, inits)), "the engines to end")
+    left = [folder.name for folder in cgroups() if f"os-{victim.pid}-" in folder.name]
+    assert left
+    remove_leftovers()
+    assert not [folder.name for folder in cgroups() if f"os-{victim.pid}-" in folder.name]
