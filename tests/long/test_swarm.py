@@ -35,6 +35,13 @@ WORKER = str(cores.usable()[-1])
 POLICY = f"roundrobin:mask={1 << int(WORKER):x}"
 NAMED = {"pass_other", "pass_flags", "pass_inner"}
 """What may take the stock path: the engines' own talk over TCP and UDP; in the tunnel, ARP and broadcasts."""
+VICTIM = """
+from swarm import swarm
+with swarm() as (here, there):
+    here.start("c0")
+    print(here.pid, there.pid, flush=True)
+    input()
+"""
 Engines = tuple[Engine, Engine]
 
 
@@ -376,9 +383,8 @@ def test_stock_and_ours_are_compared_under_the_traffic_that_is_there(engines: En
 
 def test_killed_its_engines_go_with_it_and_the_next_one_removes_the_rest() -> None:
     """Nobody who waits for the end of its output waits for an engine."""
-    code = "from swarm import swarm\nwith swarm() as (a, b): a.start('c'), print(a.pid, b.pid, flush=True), input()"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    line = [*DYING_WITH_US, sys.executable, "-c", code]
+    line = [*DYING_WITH_US, sys.executable, "-c", VICTIM]
     with subprocess.Popen(
         line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as victim:
