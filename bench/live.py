@@ -70,8 +70,7 @@ class Measured:
         self.seconds = after.time - before.time
         self.nic = max(0, after.nic - before.nic)
         """Frames that it got, whatever they were."""
-        self.received = {each.label: now.since(before.received[each]) for each, now in after.received.items()}
-        """By the name of the container's namespace."""
+        self.received = {each: now.since(before.received[each]) for each, now in after.received.items()}
         self.ours = after.ours[0] - before.ours[1] if after.ours and before.ours else None
         self.drops = _drops(before.lost, after.lost) | (self.ours.drops if self.ours else {})
         self.used = cost(before.used, after.used)
@@ -174,7 +173,7 @@ class Live(Closing):
             limited=False,
             settings=self.settings(),
             invalid=self._invalid(found),
-            containers={name: got.packets / found.seconds for name, got in found.received.items()},
+            containers={each.label: got.packets / found.seconds for each, got in found.received.items()},
             fast=found.fast,
         )
 
