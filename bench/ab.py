@@ -1,6 +1,6 @@
 """The comparison of two variants: what the rounds say, as data and for a person."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -10,6 +10,8 @@ from bench.run import WIRE_LIMIT, Sample
 from bench.statistics import Comparison, compare
 from bench.traffic import Traffic
 
+Show = Callable[[dict[str, Any]], str]
+"""A cell of the table, of a variant's `summary`."""
 METRICS = {"search": "loss_free_pps", "best": "best_delivered_pps"}
 """What is compared where a load was searched for; else what is delivered."""
 _DISTURBED = 0.05
@@ -125,8 +127,8 @@ def unequal(a: dict[str, str], b: dict[str, str]) -> dict[str, list[str | None]]
     return {name: [a.get(name), b.get(name)] for name in names if a.get(name) != b.get(name)}
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """The comparison for a person."""
+def lines(found: dict[str, Any], shown: Mapping[str, Show] | None = None) -> list[str]:
+    """The comparison for a person; the rows of the table are ``shown``, by name, or all of SHOWN."""
     ratio, rows = found["ratio"], found["variants"]
     head = (
         f"{found['b']} is {ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] times {found['a']}"
@@ -135,7 +137,10 @@ def lines(found: dict[str, Any]) -> list[str]:
     text += [_SEARCHED[found["metric"]]] if found["metric"] in _SEARCHED else []
     text += [f"{side} is {one['text']} of {one['file']}" for side, one in found.get("named", {}).items()]
     text.append("")
-    table = [["", "a", "b"], *([name, show(rows["a"]), show(rows["b"])] for name, show in _SHOWN.items())]
+    table = [
+        ["", "a", "b"],
+        *([name, show(rows["a"]), show(rows["b"])] for name, show in (shown or SHOWN).items()),
+    ]
     widths = [max(len(row[at]) for row in table) for at in range(3)]
     text += [f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip() for row in table]
     for side in "ab":
@@ -143,9 +148,9 @@ def lines(found: dict[str, Any]) -> list[str]:
         named = (f"{stage} {name} {count}" for stage, names in lost.items() for name, count in names.items())
         if lost:
             text.append(f"{side} lost: {', '.join(named)}")
-        if told := rows[side]["explained"]:
+        if told := rows[side].get("explained"):
             text += [f"{side} lost, in a run that tells reasons: {where}" for where in _where(told)]
-        if rows[side]["wire_limited"]:
+        if rows[side].get("wire_limited"):
             text.append(f"{side} is limited by the wire: its true figure may be higher")
     if found["unequal"]:
         both = (f"{name} {one} | {two}" for name, (one, two) in found["unequal"].items())
@@ -187,7 +192,7 @@ def _us(row: dict[str, Any], name: str) -> str:
     return f"{row['latency_ns'][name] / 1e3:.0f}" if name in row["latency_ns"] else "-"
 
 
-_SHOWN: dict[str, Callable[[dict[str, Any]], str]] = {
+SHOWN: dict[str, Show] = {
     "variant": lambda row: row["variant"],
     "delivered, Mpps": lambda row: f"{row['delivered_pps'] / 1e6:.3f}",
     "offered, Mpps": lambda row: f"{row['offered_pps'] / 1e6:.3f}",

@@ -1,6 +1,7 @@
 """``overspray ab A B``: two variants against each other, in interleaved rounds."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,12 +13,15 @@ from steering.errors import BadInput
 
 if TYPE_CHECKING:  # heavy
     from bench.bed import Bed
-    from bench.rounds import Timing
+    from bench.progress import Note
+    from bench.rounds import Measure, S, Timing, V
     from bench.variant import Variant
 
 FEWEST_ROUNDS = 1
 LONGEST_S = 60.0
 _EXPLAIN_S = 0.2
+_LIVE = ("a", "b", "on", "vni", "bypass", "seconds", "rounds", "seed", "as_json")
+"""Parameters of a comparison on a live overlay."""
 STARTING_RATE = 1_000_000
 """Of traffic whose rate is searched for: it has one in every trial."""
 
@@ -28,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def ab(
+    context: typer.Context,
     a: Annotated[str, typer.Argument(help="The baseline, such as flannel/none+gro-list.")],
     b: Annotated[str, typer.Argument(help="What is compared with it: flannel/backlog:cell=64,limit=192.")],
     payload: Payload = Traffic.payload,
@@ -61,6 +66,13 @@ def ab(
         bool,
         typer.Option(help="A short run of each at the end, for losses by reason; not at searched loads."),
     ] = True,
+    on: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Compare on the live overlays behind this NIC: see below.")
+    ] = "",
+    vni: Annotated[int | None, typer.Option(help="With --on: that overlay alone.")] = None,
+    bypass: Annotated[
+        bool, typer.Option("--bypass", help="With --on: go past rules, as attach does.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare B with A: the median of the per-round ratios of delivered packets a second, with its interval.
@@ -72,9 +84,16 @@ def ab(
     'overspray stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
     backlog, or @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward;
     defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
+
+    With --on nothing is sent and no lab is made: a variant is none, with nothing attached, or a policy, and
+    what counts is what the containers behind that NIC receive of the traffic that is there.
     """
     if rounds < FEWEST_ROUNDS or not 0 < seconds <= LONGEST_S:
         raise BadInput(f"rounds {rounds}, seconds {seconds:g}: choose 1 or more rounds of up to 60 seconds")
+    _check_kind(context, bool(on))
+    if on:
+        _live(on, [a, b], rounds, seconds, seed, vni, bypass, as_json)
+        return
     from bench.best_file import add_origins, key, resolved
     from bench.variant import Variant
 
@@ -125,21 +144,84 @@ def _measured(
     from bench.ab import report
     from bench.explain import explained
     from bench.progress import noted
-    from bench.rounds import rounds
+    from bench.run import run
     from bench.search import Search
 
-    a, b, told = [], [], []
+    told = []
+    searched = rate in SEARCHES
     with noted() as note:
-        measure = Search(rate, loss, note) if rate in SEARCHES else None
-        for one, two in rounds(bed, variants, timing, note, measure):
-            a.append(one)
-            b.append(two)
-            both = f"a {one.rate / 1e6:.3f}, b {two.rate / 1e6:.3f} Mpps, {two.rate / one.rate:.2f} times"
-            _to_stderr(f"round {len(a)}/{timing.rounds}: {both}")
-        if explain and measure is None:  # each was at a load of its own
+        measure = partial(Search(rate, loss, note) if searched else run, bed)
+        a, b = _rounds(measure, variants, timing, note)
+        if explain and not searched:  # each was at a load of its own
             note("a run of each that tells reasons")
             told = explained(bed, variants, min(timing.seconds, _EXPLAIN_S), _to_stderr)
     return report(a, b, timing.seed, bed.traffic, bed.sink, told, rate)
+
+
+def _rounds(
+    measure: "Measure[V, S]", variants: "Sequence[V]", timing: "Timing", note: "Note"
+) -> "tuple[list[S], list[S]]":
+    """The samples of either variant; each round is told as it ends."""
+    from bench.rounds import rounds
+
+    a, b = [], []
+    for one, two in rounds(measure, variants, timing, note):
+        a.append(one)
+        b.append(two)
+        times = f"{two.rate / one.rate:.2f} times" if one.rate else "no ratio"
+        _to_stderr(
+            f"round {len(a)}/{timing.rounds}: a {one.rate / 1e6:.3f}, b {two.rate / 1e6:.3f} Mpps, {times}"
+        )
+    return a, b
+
+
+def _check_kind(context: typer.Context, live: bool) -> None:
+    """BadInput where an option was typed that belongs to the other kind of comparison."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        option = name.replace("_", "-")
+        if live and name not in _LIVE:
+            raise BadInput(f"--on takes the traffic that is there: leave --{option} out")
+        if not live and name in ("vni", "bypass"):
+            raise BadInput(f"--{option} is for a live overlay: name its NIC by --on")
+
+
+def _live(
+    device: str,
+    texts: Sequence[str],
+    count: int,
+    seconds: float,
+    seed: int,
+    vni: int | None,
+    bypass: bool,
+    as_json: bool,
+) -> None:
+    """Compare on a live overlay, and print what came of it."""
+    import json
+
+    from bench.live import Live, variant_of
+    from bench.live_report import lines, report
+    from bench.progress import noted
+    from bench.rounds import Timing
+
+    variants = [variant_of(text) for text in texts]
+    with Live(device, variants, vni, bypass) as live, noted() as note:
+        effective = []
+        for variant in variants:  # all of them first: one may be refused
+            live.put(variant)
+            effective.append(live.settings())
+        for side, variant, found in zip("ab", variants, effective, strict=True):
+            shown = ", ".join(f"{name} {value}" for name, value in found.items())
+            _to_stderr(f"{side} {variant}: {shown}")
+        a, b = _rounds(live.run, variants, Timing(count, seconds, seed=seed), note)
+    result = report(a, b, device, seed)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for line in lines(result):
+        typer.echo(line)
 
 
 def _to_stderr(text: str) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.axes import Point, bed_of, filled, search_of, traffic_of
@@ -17,7 +18,7 @@ from bench.fingerprint import fingerprint, unlike
 from bench.progress import Note, noted
 from bench.results import EXPERIMENT, Loaded, Results, read
 from bench.rounds import Timing, runs
-from bench.run import Sample
+from bench.run import Sample, run
 from bench.search import Search
 from bench.variant import Variant
 from steering.errors import BadInput, OversprayError
@@ -87,8 +88,8 @@ def conduct(experiment: Experiment, directory: Path, command: str, say: Say) -> 
                 timing = Timing(experiment.rounds, experiment.seconds, stretch.seed)
                 tell = _Rounds(experiment, stretch, done, say)
                 searched = search_of(stretch.point)
-                measure = Search(*searched, note) if searched else None
-                for place, sample in runs(bed, variants, timing, note, done, measure):
+                measure = partial(Search(*searched, note) if searched else run, bed)
+                for place, sample in runs(measure, variants, timing, note, done):
                     about = {"batch": stretch.batch, "point": stretch.point, "session": results.session}
                     named = {"variant": experiment.variants[place], "stands_for": sample.variant}
                     results.add({**sample.as_dict(), **about, **(named if variants[place].origin else {})})

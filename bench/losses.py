@@ -39,7 +39,7 @@ class Losses(Closing):
     def __init__(self, namespaces: Sequence[str]) -> None:
         with ExitStack() as stack:  # what was opened is closed if the rest fails
             self._files = [
-                (_open(stack, namespace, name), read)
+                (opened(stack, namespace, name), read)
                 for namespace in namespaces
                 for name, read in (("snmp", protocols), ("snmp6", protocols6), ("dev", devices))
                 if Path(f"/proc/net/{name}").exists()  # a kernel without IPv6 has no snmp6
@@ -57,7 +57,7 @@ class Losses(Closing):
         """
         found = Counter({"backlog.full": softnet(_SOFTNET.read_text(), _DROPPED)})
         for file, read in self._files:
-            found.update(read(_text(file)))
+            found.update(read(text_of(file)))
         return dict(found)
 
 
@@ -110,14 +110,15 @@ def devices(text: str) -> dict[str, int]:
     return found
 
 
-def _open(stack: ExitStack, namespace: str, name: str) -> int:
+def opened(stack: ExitStack, namespace: str, name: str) -> int:
+    """/proc/net/NAME of a namespace, until the stack is closed: for :func:`text_of`."""
     with netns.entered(namespace):
         file = os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, file)
     return file
 
 
-def _text(file: int) -> str:
+def text_of(file: int) -> str:
     """All of a file of /proc, made anew: it gives a part at a time."""
     text = b""
     while part := os.pread(file, 1 << 16, len(text)):

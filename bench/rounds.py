@@ -3,14 +3,15 @@
 import random
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from bench.bed import Bed
 from bench.progress import Note
-from bench.run import Sample, run
-from bench.variant import Variant
+from bench.run import Sample
 
-Measure = Callable[[Bed, Variant, float, float, int], Sample]
-"""Puts a variant into effect and measures it once; `bench.run.run`, unless another is given."""
+V = TypeVar("V")
+S = TypeVar("S", bound=Sample)
+Measure = Callable[[V, float, float, int], S]
+"""Puts a variant into effect and measures it once; seconds of that, of the warm-up before, and the round."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,10 @@ class Timing:
         return (self.rounds + 1) * variants * (self.seconds + self.warm_up + 0.15) + 3
 
 
-def rounds(
-    bed: Bed, variants: Sequence[Variant], timing: Timing, note: Note, measure: Measure | None = None
-) -> Iterator[list[Sample]]:
+def rounds(measure: Measure[V, S], variants: Sequence[V], timing: Timing, note: Note) -> Iterator[list[S]]:
     """Each round's samples, in the order of ``variants``."""
-    found: dict[int, Sample] = {}
-    for place, sample in runs(bed, variants, timing, note, measure=measure):
+    found: dict[int, S] = {}
+    for place, sample in runs(measure, variants, timing, note):
         found[place] = sample
         if len(found) == len(variants):
             yield [found[place] for place in range(len(variants))]
@@ -44,13 +43,12 @@ def rounds(
 
 
 def runs(
-    bed: Bed,
-    variants: Sequence[Variant],
+    measure: Measure[V, S],
+    variants: Sequence[V],
     timing: Timing,
     note: Note,
     done: Container[tuple[int, int]] = (),
-    measure: Measure | None = None,
-) -> Iterator[tuple[int, Sample]]:
+) -> Iterator[tuple[int, S]]:
     """Each run when it ends, with its variant's place, but for those ``done``: pairs of round and place.
 
     The first round, a short one, is thrown away: what is used for the first time is compiled, and the
@@ -65,6 +63,6 @@ def runs(
                 continue
             note(f"{'warm-up' if number < 0 else f'round {number + 1}/{timing.rounds}'}: {variants[place]}")
             seconds = timing.warm_up if number < 0 else timing.seconds
-            sample = (measure or run)(bed, variants[place], seconds, timing.warm_up, number)
+            sample = measure(variants[place], seconds, timing.warm_up, number)
             if number >= 0:
                 yield place, sample

@@ -7,6 +7,7 @@ get a few short runs, the best quarter gets more, and so on; the last few meet i
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations, product
 from statistics import median
 from typing import Any
@@ -17,7 +18,7 @@ from bench.best_file import FORMAT, WHAT, Saving
 from bench.fingerprint import fingerprint
 from bench.progress import Note
 from bench.rounds import Timing, rounds
-from bench.run import Sample
+from bench.run import Sample, run
 from bench.traffic import Traffic
 from bench.variant import PATHS, Variant
 from steering import cores, doctor, stock
@@ -133,7 +134,7 @@ def sweep(
         for number, (count, turn) in enumerate(planned, 1):
             left = _best(done[-1], count) if done else left
             say(f"stage {number}/{len(planned)}: {len(left)} variants, {turn.rounds} x {turn.seconds:g} s")
-            found = [*rounds(bed, left, turn, note)]
+            found = [*rounds(partial(run, bed), left, turn, note)]
             runs = {each: [samples[at] for samples in found] for at, each in enumerate(left)}
             done.append(Stage(turn, runs))
             for text in done[-1].invalid():

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from bench import conduct as module
-from bench import rounds
 from bench.cli import run as command
 from bench.conduct import conduct, missing, needed, runs_of
 from bench.experiment import Experiment
@@ -74,7 +73,7 @@ class Beds:
 def beds(monkeypatch: pytest.MonkeyPatch) -> Beds:
     made = Beds()
     monkeypatch.setattr(module, "Bed", made.bed)
-    monkeypatch.setattr(rounds, "run", made.run)
+    monkeypatch.setattr(module, "run", made.run)
     return made
 
 
