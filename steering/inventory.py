@@ -30,7 +30,7 @@ class Namespace:
     name: str = ""
     """In /run/netns, if it has one: for ``ip netns`` and `steering.netns`."""
     pid: int | None = None
-    """One process that is in it, the lowest id; None: nobody is."""
+    """One process that is in it, the oldest; None: nobody is."""
 
     @property
     def label(self) -> str:

@@ -8,13 +8,14 @@ and a container engine may have a mount namespace of its own, which is looked in
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from steering import netns
 from steering.inventory import Namespace
+from steering.owner import start_of
 
 MOST_DESCRIPTORS = 100_000
 """So many are looked at: some 0.2 s. Few namespaces are held by nothing else."""
@@ -49,7 +50,7 @@ def find() -> Found:
     for inode, path in mounts(_read(_PROC / "thread-self/mountinfo")):
         found.add(inode, path, _name(path))
     mount_spaces = {_inode("/proc/thread-self/ns/mnt")}
-    pids = sorted(int(each.name) for each in _PROC.iterdir() if each.name.isdecimal())
+    pids = _oldest_first(int(each.name) for each in _PROC.iterdir() if each.name.isdecimal())
     for pid in pids:
         if inode := _inode(f"/proc/{pid}/ns/net"):
             found.add(inode, f"/proc/{pid}/ns/net", pid=pid)
@@ -92,6 +93,13 @@ def mounts(table: str) -> Iterator[tuple[int, str]]:
         fields = line.split(" ")
         if len(fields) > 4 and (found := _NSFS.fullmatch(fields[3])):
             yield int(found[1]), _OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[4])
+
+
+def _oldest_first(pids: Iterable[int]) -> list[int]:
+    """Those that live, for the way into a namespace leads through the first: one that has just begun may be
+    gone before it is used, as with all that an engine runs for a moment, whatever number it has."""
+    started = {pid: start for pid in pids if (start := start_of(pid)) is not None}
+    return sorted(started, key=lambda pid: (started[pid], pid))
 
 
 def _name(path: str) -> str:

@@ -77,3 +77,18 @@ def test_namespaces_without_a_name_are_found(
         assert not space.name and str(space)
         with namespaces.opened(space) as place:
             assert os.fstat(place).st_ino == inode
+
+
+def test_the_way_leads_through_the_oldest_process_whatever_its_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Numbers are used again: the lowest may be of one that has just begun, and is gone at once."""
+    ready = ["sh", "-c", "echo ready; read line"]
+    with ExitStack() as stack:
+        lower = talking(stack, [*DYING_WITH_US, "unshare", "--net", *ready]).pid
+        path = f"/proc/{lower}/ns/net"
+        older = talking(stack, [*DYING_WITH_US, "nsenter", f"--net={path}", *ready]).pid
+        start_of = namespaces.start_of
+        monkeypatch.setattr(namespaces, "start_of", lambda pid: 0 if pid == older else start_of(pid))
+        found = namespaces.find().spaces[Path(path).stat().st_ino]
+        assert (found.pid, found.path) == (older, f"/proc/{older}/ns/net")

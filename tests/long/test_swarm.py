@@ -201,7 +201,8 @@ class Attached:
     def end(self, number: int = signal.SIGINT) -> str:
         """What it printed."""
         self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=60)
+        self.said += err.splitlines()
         assert self.process.returncode in (0, -signal.SIGKILL), self.said
         return out
 
