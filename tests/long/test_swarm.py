@@ -55,15 +55,13 @@ def engines() -> Iterator[Engines]:
 
 
 class Flow(Closing):
-    """Datagrams from a socket in one container to one in another, and streams; a context manager."""
+    """Datagrams from a socket in one container to one in another, and streams."""
 
     def __init__(self, sender: Container, receiver: Container) -> None:
         self._sender, self._receiver = sender, receiver
         self._address = (receiver.address, PORT)
-        self.arrived = 0
-        """Datagrams."""
-        self.segments = 0
-        """Sent over TCP."""
+        self.arrived = self.segments = 0
+        """Datagrams, and segments that were sent over TCP."""
         self._number = 0
         with ExitStack() as stack:
             self._from = stack.enter_context(_socket(sender.ns, socket.SOCK_DGRAM))
