@@ -2,7 +2,7 @@
 
 import typer
 
-from steering import cli_attach, cli_attached, cli_discover, cli_doctor
+from steering import cli_attach, cli_attached, cli_discover, cli_doctor, cli_top
 
 
 def register(app: typer.Typer) -> None:
@@ -11,3 +11,4 @@ def register(app: typer.Typer) -> None:
     cli_discover.register(app)
     cli_attach.register(app)
     cli_attached.register(app)
+    cli_top.register(app)

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from steering import bpf, netns, nic
 from steering.bpf import Kind, Link
 from steering.closing import Closing
@@ -144,7 +147,11 @@ class Datapath(Closing):
 
     def peer(self) -> dict[str, int]:
         """All of enum peer_counter by name, since attaching."""
-        return {name: count - self._peer_before[name] for name, count in self._count_peer().items()}
+        return {name: int(counts.sum()) for name, counts in self.peer_by_core().items()}
+
+    def peer_by_core(self) -> dict[str, NDArray[np.uint64]]:
+        """The same, each of shape (possible cores,)."""
+        return {name: counts - self._peer_before[name] for name, counts in self._count_peer().items()}
 
     def close(self) -> None:
         """Detach: the next frame takes the stock path, and those on their way still arrive."""
@@ -159,9 +166,8 @@ class Datapath(Closing):
             finally:
                 self._open.close()
 
-    def _count_peer(self) -> dict[str, int]:
-        counted = self._peer.counts("peer_counters", "peer_counter")
-        return {name: int(values.sum()) for name, values in counted.items()}
+    def _count_peer(self) -> dict[str, NDArray[np.uint64]]:
+        return self._peer.counts("peer_counters", "peer_counter")
 
     def _ready(self, plan: Plan) -> Unit:
         """Its maps are filled before the first frame comes."""

@@ -53,6 +53,24 @@ def header(name: str) -> Header:
     return Header(name, constants, dict(_ENUMERATOR.findall(text)), ffi)
 
 
+def struct_in(text: str, name: str) -> np.dtype[np.void]:
+    """``struct NAME`` of a policy's header, whose members may be arrays of policy.h's constants.
+
+    Empty where it is of a form that is not read here: only its counters are wanted.
+    """
+    found = re.search(rf"\bstruct\s+{name}\s*{{([^{{}}]*)}}\s*;", _COMMENT.sub("", text))
+    if not found:
+        return np.dtype([])
+    ffi, constants = cffi.FFI(), header("policy.h").constants
+    members = re.sub(r"\b[A-Z][A-Z0-9_]*\b", lambda word: str(constants.get(word[0], word[0])), found[1])
+    try:
+        ffi.cdef(f"{_TYPES} struct {name} {{{members}}};")
+        shape: np.dtype[np.void] = np.dtype(_dtype(ffi.typeof(f"struct {name}")))
+        return shape
+    except (cffi.CDefError, cffi.FFIError, KeyError):
+        return np.dtype([])
+
+
 def _dtype(ctype: Any) -> Any:
     if ctype.kind == "primitive":
         size = {"uint8_t": "u1", "uint16_t": "u2", "uint32_t": "u4", "uint64_t": "u8"}[ctype.cname]

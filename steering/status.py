@@ -12,7 +12,7 @@ from steering.unit import Totals
 
 def of_totals(counted: Totals) -> dict[str, Any]:
     """All counters by name."""
-    by_core = ("local", "sent", "lost", "done")
+    by_core = ("local", "sent", "lost", "done", "bulks")
     plain = {
         name: {str(core): count for core, count in counts.items()} if name in by_core else counts
         for name, counts in asdict(counted).items()
@@ -25,7 +25,7 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
     """What it is set to, and what each core has done and has to do."""
     totals, now = datapath.totals(), datapath.plan
     workers = {core: place + 1 for place, core in enumerate(now.workers)}
-    queues = datapath.unit.totals()
+    queues, gro = datapath.unit.totals(), datapath.peer_by_core()
     rows = []
     for core in sorted({*workers, *(core for core, count in totals.local.items() if count), *totals.done}):
         packets = totals.local.get(core, 0) + totals.done.get(core, 0)
@@ -41,11 +41,18 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
                 "done": totals.done.get(core, 0),
                 "waiting": max(0, waiting),
                 "lost": totals.lost.get(core, 0),
+                "bulks": totals.bulks.get(core, 0),
+                "skbs": int(gro["packets"][core]),
+                "segments": int(gro["segments"][core]),
             }
         )
     settings = {"workers": list(now.workers), "queue": now.queue, "nice": now.nice}
     knobs = {"knobs": dict(now.knobs), "delivery": str(now.delivery)}
-    return {**settings, **knobs, "cores": rows, "counted": of_totals(totals)}
+    counts = {
+        name: {str(core): int(count) for core, count in enumerate(values) if count}
+        for name, values in datapath.unit.policy_counts().items()
+    }
+    return {**settings, **knobs, "cores": rows, "policy_counts": counts, "counted": of_totals(totals)}
 
 
 def of_served(overlay: Served) -> dict[str, Any]:

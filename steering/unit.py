@@ -18,7 +18,7 @@ from steering import bpf, cores, workers
 from steering.bpf import Kind
 from steering.closing import Closing
 from steering.compile import Module
-from steering.layout import header
+from steering.layout import header, struct_in
 from steering.plan import NICE, Delivery, Plan
 
 _SOURCES = ("steer.bpf.c", "deliver.bpf.c", "reconcile.bpf.c")
@@ -58,6 +58,8 @@ class Totals:
     lost: Mapping[int, int]
     """Dropped on the way into the worker's queue, for it was full."""
     done: Mapping[int, int]
+    bulks: Mapping[int, int]
+    """In so many bulks that core has taken out what it has done."""
 
     def __add__(self, other: "Totals") -> "Totals":
         return self._with(other, 1)
@@ -173,15 +175,29 @@ class Unit(Closing):
         deliver = self._module.counts("deliver_counters", "deliver_counter")
         row = self._module.map("workers").get(_POLICY.struct("workers"))
         queues = [row["worker"][place] for place in range(len(self.plan.workers))]
+        sent, lost, done = (
+            {core: int(queue[name]) for core, queue in zip(self.plan.workers, queues, strict=True)}
+            for name in ("sent", "lost", "done")
+        )
         return Totals(
             {name: int(counts.sum()) for name, counts in steer.items()},
             {name: int(counts.sum()) for name, counts in deliver.items()},
             {core: int(count) for core, count in enumerate(steer["local"]) if count},
-            *(
-                {core: int(queue[name]) for core, queue in zip(self.plan.workers, queues, strict=True)}
-                for name in ("sent", "lost", "done")
-            ),
+            sent,
+            lost,
+            done,
+            {core: int(deliver["bulks"][core]) for core in self.plan.workers},
         )
+
+    def policy_counts(self) -> dict[str, NDArray[np.uint64]]:
+        """What the policy counts by itself since it was loaded (``count_…`` of its ``struct policy_core``), by
+        name; each of shape (possible cores,)."""
+        shape = struct_in(self.plan.policy.header.read_text(), "policy_core")
+        names = [name for name in shape.names or () if name.startswith("count_")]
+        if not names:
+            return {}
+        rows = self._module.map("policy_cores").get(shape)
+        return {name.removeprefix("count_"): rows[name] for name in names}
 
     @property
     def cpumap(self) -> int:

@@ -24,12 +24,15 @@ int on_cpumap_enqueue(struct bpf_raw_tracepoint_args *ctx)
 /* (map id, frames taken out, dropped for want of memory, slept before, verdicts) */
 int on_cpumap_kthread(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u32 zero = 0, drops = ctx->args[2];
+	__u32 zero = 0, taken = ctx->args[1];
 	struct settings *setting = settings.lookup(&zero);
 	struct deliver_counters *counters = deliver_counters.lookup(&zero);
 
-	if (UNLIKELY(drops) && setting && counters && (__u32)ctx->args[0] == setting->cpumap)
-		counters->count[DELIVER_DROP_MEMORY] += drops;
+	if (!setting || !counters || (__u32)ctx->args[0] != setting->cpumap)
+		return 0;
+	counters->count[DELIVER_DROP_MEMORY] += (__u32)ctx->args[2];
+	if (LIKELY(taken))
+		counters->count[DELIVER_BULKS]++;
 	return 0;
 }
 

@@ -24,7 +24,7 @@ from bench.seen import passing
 from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
-from steering import control, netns
+from steering import control, netns, top
 from steering.attached import FOLDER
 from steering.control import Server
 from steering.errors import OversprayError
@@ -138,6 +138,28 @@ def test_each_core_is_shown_with_what_it_had(flannel: Lab) -> None:
         text = typed(flannel, "status", "nic0").stdout
         assert f"{N} frames: {N} delivered, 0 took the stock path" in text
         assert running.counted()["delivered"] == N
+
+
+def test_a_policy_of_ones_own_is_shown_with_what_it_counts(flannel: Lab, tmp_path: Path) -> None:
+    assert typed(flannel, "policy", "new", "mine", "--in", str(tmp_path)).returncode == 0
+    with (
+        attached(flannel, "--policy", f"@{tmp_path}/mine:mask={1 << WORKER_CORE:x}") as running,
+        Sink(flannel) as sink,
+        Wire(flannel, Traffic(flows=1), NIC_CORE) as wire,
+    ):
+        running.await_serving(*macs(flannel))
+        [before] = answered(flannel, "status", "nic0")
+        wire.send_windowed(N, lambda: sink.delivered)
+        [now] = answered(flannel, "status", "nic0")
+        assert list(now["policy_counts"]["cells"]) == [str(NIC_CORE)]
+        found = top.between(before, now, 2.0)
+        assert (found["seen"], found["delivered"], found["passed"]) == (N / 2, N / 2, 0)
+        assert sum(row["packets"] for row in found["cores"]) == N / 2
+        assert found["policy_counts"]["cells"] == now["policy_counts"]["cells"][str(NIC_CORE)] / 2 > 0
+        [look] = answered(flannel, "top", "nic0", "--interval", "0.1", "--count", "1")
+        assert (look["delivered"], look["drops"]) == (0, {})
+        shown = typed(flannel, "top", "nic0", "--interval", "0.1", "--count", "1").stdout
+        assert "packets/s" in shown and "the policy counts: cells 0/s" in shown
 
 
 def test_policies_and_knobs_are_changed_while_packets_flow(flannel: Lab) -> None:

@@ -42,6 +42,7 @@ enum steer_counter {
 
 enum deliver_counter {
 	DELIVER_TAKEN,       /* frames that a worker took out of its queue */
+	DELIVER_BULKS,       /* times that a worker looked into its queue and found some */
 	DELIVER_DROP_PROOF,  /* frames in its queue without our proof */
 	DELIVER_DROP_STRIP,  /* the tunnel could not be taken off */
 	DELIVER_DROP_MEMORY, /* frames for which there was no memory */

@@ -1,0 +1,69 @@
+"""What is shown of attached policies, from made-up statuses."""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console, Group
+
+from steering.layout import struct_in
+from steering.top import between, tables
+
+
+def status(packets: int, done: int, **more: Any) -> dict[str, Any]:
+    row = {"core": 1, "slot": 1, "packets": packets, "waiting": 3, "lost": done // 10, "done": done}
+    return {
+        "device": "nic0",
+        "namespace": "here",
+        "policy": "mine",
+        "xdp": "native",
+        "cores": [{**row, "bulks": done // 4, "skbs": packets // 2, "segments": packets}],
+        "counted": {
+            "steer": {"seen": packets},
+            "delivered": packets,
+            "passed": 0,
+            "drops": {"worker": {"drop_queue_full": done // 10}} if done else {},
+        },
+        "policy_counts": {"cells": {"0": done}},
+        **more,
+    }
+
+
+def shown(found: dict[str, Any]) -> str:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(Group(*tables([found])))
+    return console.export_text()
+
+
+def test_rates_are_what_was_gained_a_second() -> None:
+    found = between(status(100, 0), status(300, 80), 2.0)
+    assert (found["seen"], found["delivered"], found["drops"]) == (
+        100,
+        100,
+        {"worker": {"drop_queue_full": 4}},
+    )
+    [core] = found["cores"]
+    assert (core["packets"], core["share"], core["waiting"], core["lost"]) == (100, 1, 3, 4)
+    assert (core["bulk"], core["merged"]) == (4, 2)
+    text = shown(found)
+    assert "delivered 100/s" in text and "lost: worker drop_queue_full 4/s" in text
+    assert "the policy counts: cells 40/s" in text and "generic" not in text
+
+
+def test_where_nothing_came_nothing_is_divided_by_it() -> None:
+    found = between(status(100, 80), status(100, 80), 1.0)
+    [core] = found["cores"]
+    assert (core["share"], core["bulk"], core["merged"]) == (0, None, None)
+    assert "by generic XDP (slow)" in shown({**found, "xdp": "generic"})
+
+
+def test_another_policys_counts_are_not_subtracted() -> None:
+    now = status(100, 40, policy="other")
+    assert between(status(100, 80), now, 1.0)["policy_counts"] == {}
+
+
+def test_the_counters_of_a_policy_are_found_in_its_header() -> None:
+    text = "struct policy_core {\n__u64 count_cells; /* begun } */ __u32 seen[MAX_WORKERS];\n};"
+    shape = struct_in(text, "policy_core")
+    assert shape.names == ("count_cells", "seen") and shape["seen"].shape == (64,)
+    assert struct_in("struct policy_core { struct { __u32 a; } b; };", "policy_core") == np.dtype([])
+    assert struct_in("struct policy_core { whatever it; };", "policy_core") == np.dtype([])
