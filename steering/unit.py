@@ -190,8 +190,10 @@ class Unit(Closing):
         )
 
     def policy_counts(self) -> dict[str, NDArray[np.uint64]]:
-        """What the policy counts by itself since it was loaded (``count_…`` of its ``struct policy_core``), by
-        name; each of shape (possible cores,)."""
+        """What the policy itself has counted since it was loaded, by name, each of shape (possible cores,).
+
+        These are the members ``count_…`` of its ``struct policy_core``.
+        """
         shape = struct_in(self.plan.policy.header.read_text(), "policy_core")
         names = [name for name in shape.names or () if name.startswith("count_")]
         if not names:
