@@ -47,7 +47,9 @@ class Code:
 
         module = compiled.module
         names = [lib.bpf_function_name(module, at) for at in range(lib.bpf_num_functions(module))]
-        maps = range(lib.bpf_num_tables(module))
+        # bcc's binding does not say what this one takes: a pointer beyond 4 GiB would be cut short.
+        count = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_void_p)(("bpf_num_tables", lib))
+        maps = range(count(module))
         places = {_asked(lib, "fd_id", module, at): at for at in maps}
         shapes = [
             MapShape(
