@@ -64,6 +64,7 @@ class Attachment(Closing):
             self.choice = replace(choice, coalescing=())
             self._coalesce(choice)
             self._open = stack.pop_all()
+        self._found = found
         self.took_s = 0.0
         """The last :meth:`refresh`."""
 
@@ -100,13 +101,17 @@ class Attachment(Closing):
         """What is served, and what is left alone and why."""
         return [line for each in self.overlays for line in each.lines()]
 
-    def refresh(self) -> list[str]:
+    def refresh(self, quick: bool = False) -> list[str]:
         """Look again, and serve what is there now; what has changed, for people.
 
+        A ``quick`` look believes that inside known containers nothing has changed.
         OversprayError where the NIC is gone.
         """
         begun = time.monotonic()
-        found = discover.discover()
+        found = discover.discover(self._found if quick else None)
+        if quick and any(port.peer is None for each in found.overlays for port in each.ports):
+            found = discover.discover()  # a container that began anew may bear the number of one that went
+        self._found = found
         view = found.views.get(self.nic.namespace.inode)
         if view is None or self.nic.index not in view.links:
             raise OversprayError(f"'{self.nic.name}' is gone: type 'overspray discover'")

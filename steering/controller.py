@@ -25,7 +25,7 @@ _REST_S = 1.0
 """At most, between two looks at a host where something changes all the time."""
 _SELDOM_S, _SHARE = 10.0, 0.005
 """Rules make no event, nor does what is in namespaces that the NIC's has no number for: so it looks again
-after a while, which may take that share of a core."""
+after a while, which may take that share of a core. After a quick look it does so when it has rested."""
 
 
 class Controller(Closing):
@@ -60,19 +60,27 @@ class Controller(Closing):
         ``stop`` can be read. OversprayError where the NIC is gone."""
         events = self.attachment.events
         looked = self._look()  # compiling took a while, and only since then are events heard
+        due_at = looked + self._seldom_s()
         while not self._ending:
-            took, now = self.attachment.took_s, time.monotonic()
+            now = time.monotonic()
             # Half of a core for looking, at most. Who asks is answered meanwhile.
-            rest = max(0.0, looked + min(took, _REST_S) - now)
-            due = max(0.0, looked + max(_SELDOM_S, took / _SHARE) - now)
+            rest = max(0.0, looked + min(self.attachment.took_s, _REST_S) - now)
+            due = max(0.0, due_at - now)
             heard: list[int | Server | Events] = [stop, self._server, *([] if rest else [events])]
-            ready, _, _ = select.select(heard, [], [], rest or due)
+            ready, _, _ = select.select(heard, [], [], min(rest or due, due))
             if stop in ready:
                 return
             if self._server in ready and (request := self._server.take()):
                 self._serve(request)
-            if (events in ready and events.take()) or not due:
+            if not due:
                 looked = self._look()
+                due_at = looked + self._seldom_s()
+            elif events in ready and events.take():
+                looked = self._look(quick=True)
+                due_at = min(due_at, looked + _REST_S)
+
+    def _seldom_s(self) -> float:
+        return max(_SELDOM_S, self.attachment.took_s / _SHARE)
 
     def counted(self) -> dict[str, Any]:
         """All that was counted since attaching, for JSON; after :meth:`close` to the last frame."""
@@ -92,9 +100,9 @@ class Controller(Closing):
                     self._ending.answer(self.counted())
                 self._ending = None
 
-    def _look(self) -> float:
+    def _look(self, quick: bool = False) -> float:
         """When that was done, monotonic."""
-        for line in self.attachment.refresh():
+        for line in self.attachment.refresh(quick):
             self.say(line)
         return time.monotonic()
 

@@ -19,20 +19,25 @@ _GONE = {errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.ENXIO, errno.EACCES}
 """Said of what has vanished since it was listed; EACCES: of the way through a process that is ending."""
 
 
-def discover() -> Inventory:
+def discover(before: Inventory | None = None) -> Inventory:
     """All overlays of this host, as they are now. Needs root.
+
+    With ``before``, what a container's own namespace had then is believed still: that is quick, and right
+    but for what has changed inside a container.
 
     Raises:
         OversprayError: not permitted.
     """
     doctor.require("capabilities")
-    return Reader().read()
+    return Reader(before).read()
 
 
 class Reader:
     """One reading. ``views`` are by the namespace's inode, ``remarks`` what could not be looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Inventory | None = None) -> None:
+        self.before = before
+        self.kept = of_containers(before) if before else {}
         self.views: dict[int, View] = {}
         self.remarks: list[str] = []
 
@@ -45,6 +50,9 @@ class Reader:
                 " nothing else holds may be missing"
             )
         for space in found.spaces.values():
+            if (kept := self.kept.get(space.inode)) and kept.space == space:
+                self.views[space.inode] = kept
+                continue
             with self._tolerant(space), _inside(space):
                 self.views[space.inode] = View(space, links.links())
         self._tunnels()
@@ -69,20 +77,37 @@ class Reader:
     def _neighbours(self) -> None:
         """Which namespaces are meant by the numbers that tunnels, ports and VLANs bear."""
         wanted = {inode: found for inode, view in self.views.items() if (found := numbers(view))}
-        known: dict[int, dict[int, int]] = {inode: {} for inode in wanted}
+        known = {inode: self._known(inode) for inode in wanted}
         with ExitStack() as stack:
             sockets = {}
             for space in [self.views[inode].space for inode in wanted]:
                 with self._tolerant(space):
                     sockets[space.inode] = stack.enter_context(_socket(space))
             for space in [view.space for view in self.views.values()]:
-                asking = [inode for inode in sockets if wanted[inode] - known[inode].keys()]
+                asking = [
+                    inode
+                    for inode in sockets
+                    if wanted[inode] - known[inode].keys() and space.inode not in known[inode].values()
+                ]
+                if not asking:
+                    continue
                 with self._tolerant(space), namespaces.opened(space) as handle:
                     for inode in asking:
                         if (number := links.nsid(sockets[inode], handle)) is not None:
                             known[inode][number] = space.inode
         for inode in known.keys() & self.views.keys():
             self.views[inode] = replace(self.views[inode], nsids=known[inode])
+
+    def _known(self, inode: int) -> dict[int, int]:
+        """The numbers by which a namespace knew those that are there still: they never change."""
+        if not self.before or inode not in self.before.views:
+            return {}
+        old = self.before.views
+        return {
+            number: there
+            for number, there in old[inode].nsids.items()
+            if there in self.views and there in old and self.views[there].space == old[there].space
+        }
 
     def _underlays(self) -> None:
         """Routes to the VTEPs, and IPsec with them."""
@@ -108,6 +133,14 @@ class Reader:
                 self.remarks.append(f"look into network namespace '{space}': {os.strerror(number)}")
             elif isinstance(error, OSError):  # of its path: NetlinkError is of a device
                 self.views.pop(space.inode, None)
+
+
+def of_containers(before: Inventory) -> dict[int, View]:
+    """The views of containers' namespaces, by inode: of those that are nothing else as well."""
+    ends = {port.peer.namespace.inode for each in before.overlays for port in each.ports if port.peer}
+    parts = [(each.device, *each.underlay, *each.nics) for each in before.overlays]
+    others = {part.namespace.inode for found in parts for part in found} | {before.own.inode}
+    return {inode: before.views[inode] for inode in (ends - others) & before.views.keys()}
 
 
 def tunnels(view: View) -> list[Link]:
