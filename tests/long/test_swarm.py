@@ -382,6 +382,7 @@ def test_stock_and_ours_are_compared_under_the_traffic_that_is_there(engines: En
         assert [Path(c0.ns).name in name for name, rate in row["containers"].items() if rate] == [True]
 
 
+@pytest.mark.usefixtures("engines")
 def test_killed_its_engines_go_with_it_and_the_next_one_removes_the_rest() -> None:
     """Nobody who waits for the end of its output waits for an engine."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
