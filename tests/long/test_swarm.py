@@ -1,34 +1,29 @@
 """``overspray attach`` on a real Docker overlay: two engines in a Swarm, and traffic of their containers."""
 
-import hashlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Set
+import tempfile
+from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from commands import DYING_WITH_US, ROOT, command, overspray
+from flows import flow, sending
 from swarm import NETWORK, WIRE, Container, Engine, EngineEnded, add_network, cgroups, remove_leftovers, swarm
 
 from steering import chosen, cores, discover, netns
-from steering.closing import Closing
 from steering.owner import start_of
 from steering.waiting import wait_for
 
 pytestmark = [pytest.mark.needs("Docker", "cpumap programs", "tc links"), pytest.mark.timeout(180)]
 
-N, WINDOW = 2048, 64
-BYTES = random.Random(1).randbytes(4 << 20)
-PORT = 5000
+N = 2048
 VNI = 4097
 """Docker counts from 4096, which is the ingress network's."""
 WORKER = str(cores.usable()[-1])
@@ -54,154 +49,38 @@ def engines() -> Iterator[Engines]:
         pytest.skip(f"host cannot: run a Docker engine: {error}")
 
 
-class Flow(Closing):
-    """Datagrams from a socket in one container to one in another, and streams."""
-
-    def __init__(self, sender: Container, receiver: Container) -> None:
-        self._sender, self._receiver = sender, receiver
-        self._address = (receiver.address, PORT)
-        self.arrived = self.segments = 0
-        """Datagrams, and segments that were sent over TCP."""
-        self._number = 0
-        with ExitStack() as stack:
-            self._from = stack.enter_context(_socket(sender.ns, socket.SOCK_DGRAM))
-            self._to = stack.enter_context(_socket(receiver.ns, socket.SOCK_DGRAM))
-            self._listening = stack.enter_context(_socket(receiver.ns, socket.SOCK_STREAM))
-            self._to.bind(self._address)
-            self._listening.bind(self._address)
-            self._listening.listen()
-            self._open = stack.pop_all()
-
-    def await_way(self) -> None:
-        """Until a datagram arrives: only then has the gossip told both hosts of both containers."""
-
-        def arrives() -> bool:
-            self._from.sendto(b"", self._address)
-            with suppress(TimeoutError):
-                return self._receive(0.05) is not None
-            return False
-
-        wait_for(arrives, lambda: f"{self._address} to be reached", 45)
-
-    def send(self, count: int) -> None:
-        """So many datagrams, in windows: each is received before the next window is sent."""
-        while count:
-            window = {self._number + at for at in range(min(WINDOW, count))}
-            for number in sorted(window):
-                self._from.sendto(number.to_bytes(8), self._address)
-            self._number += len(window)
-            count -= len(window)
-            while window:
-                if got := self._receive(20):  # else one that looked for the way, and was late
-                    window.remove(int.from_bytes(got))
-
-    def stream(self, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """BYTES over TCP, every one checked; ``meanwhile`` is called when half of them have come."""
-        before, digest, size = _segments(self._sender), hashlib.sha256(), 0
-        with _socket(self._sender.ns, socket.SOCK_STREAM) as sending:
-            sending.connect(self._address)
-            taken, _ = self._listening.accept()
-            threading.Thread(target=_send_all, args=(sending,), daemon=True).start()
-            with taken:
-                taken.settimeout(60)
-                while part := taken.recv(1 << 16):
-                    if size < len(BYTES) // 2 <= size + len(part):
-                        meanwhile()
-                    size += len(part)
-                    digest.update(part)
-            both = (self._sender, self._receiver)
-            wait_for(lambda: all(map(_closed, both)), "the last acknowledgement")
-        assert (size, digest.digest()) == (len(BYTES), hashlib.sha256(BYTES).digest())
-        self.segments += _segments(self._sender) - before
-
-    def close(self) -> None:
-        """Close the sockets. Closing twice is harmless."""
-        self._open.close()
-
-    def _receive(self, seconds: float) -> bytes:
-        self._to.settimeout(seconds)
-        data = self._to.recv(64)
-        self.arrived += 1
-        return data
-
-
-def _socket(ns: str, kind: socket.SocketKind) -> socket.socket:
-    with netns.entered(ns):
-        return socket.socket(socket.AF_INET, kind)
-
-
-def _send_all(sending: socket.socket) -> None:
-    sending.sendall(BYTES)
-    sending.shutdown(socket.SHUT_WR)
-
-
-def _segments(of: Container) -> int:
-    """That it has sent over TCP, by the kernel's count, in which those sent again stand apart: its frames."""
-    with netns.entered(of.ns):
-        names, values = (line.split() for line in _read("net/snmp").splitlines() if line.startswith("Tcp:"))
-    return sum(int(values[names.index(name)]) for name in ("OutSegs", "RetransSegs"))
-
-
-def _closed(of: Container) -> bool:
-    """Whether no connection of it waits for anything but time."""
-    with netns.entered(of.ns):
-        states = [line.split()[3] for line in _read("net/tcp").splitlines()[1:]]
-    return set(states) <= {"06", "0A"}  # TIME_WAIT, LISTEN
-
-
-def _read(name: str) -> str:
-    return Path("/proc/thread-self", name).read_text()
-
-
-@contextmanager
-def sending(way: Flow) -> Iterator[None]:
-    """Datagrams go that way, each of which is received, until the end of the block."""
-    stop, errors = threading.Event(), []
-
-    def run() -> None:
-        try:
-            while not stop.is_set():
-                way.send(WINDOW)
-        except BaseException as error:  # a thread's would be lost
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    assert errors == []
-
-
 class Attached:
     """``overspray attach`` in a process, in an engine's network namespace."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, log: IO[bytes]) -> None:
         line = command("attach", WIRE, "--vni", str(VNI), "--policy", POLICY, "--json")
+        self._log = log
         with netns.entered(engine.ns):
             self.process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
             )
-        self.said: list[str] = []
+
+    def said(self) -> list[str]:
+        """Its lines up to now."""
+        return os.pread(self._log.fileno(), 1 << 20, 0).decode().splitlines()
 
     def await_serving(self, *served: Container, gone: Container | None = None) -> None:
-        """Until it says that it serves these, as they are now, and that one no more."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said.append(line)
-            has = [f"{each.mac} ({Path(each.ns).name})" in line for each in served]
-            if line.startswith("serving ") and all(has) and not (gone and Path(gone.ns).name in line):
-                return
-        raise AssertionError(self.said)
+        """Until the last that it says is that it serves these, as they are now, and that one no more."""
+        wanted = [f"{each.mac} ({Path(each.ns).name})" for each in served]
+
+        def serves() -> bool:
+            assert self.process.poll() is None, self.said()
+            lines = [line for line in self.said() if line.startswith("serving ")]
+            last = lines[-1] if lines else ""
+            return all(each in last for each in wanted) and not (gone and Path(gone.ns).name in last)
+
+        wait_for(serves, lambda: f"{wanted} to be served: {self.said()}", 60)
 
     def end(self, number: int = signal.SIGINT) -> str:
         """What it printed."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=60)
-        self.said += err.splitlines()
-        assert self.process.returncode in (0, -signal.SIGKILL), self.said
+        out, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode in (0, -signal.SIGKILL), self.said()
         return out
 
     def counted(self, named: Set[str] = NAMED) -> dict[str, Any]:
@@ -218,15 +97,15 @@ class Attached:
 
 @contextmanager
 def attached(engine: Engine) -> Iterator[Attached]:
-    running = Attached(engine)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.end(signal.SIGKILL)
-        for stream in (running.process.stdout, running.process.stderr):
-            if stream:
-                stream.close()
+    with tempfile.TemporaryFile() as log:
+        running = Attached(engine, log)
+        try:
+            yield running
+        finally:
+            if running.process.poll() is None:
+                running.end(signal.SIGKILL)
+            if running.process.stdout:
+                running.process.stdout.close()
 
 
 @contextmanager
@@ -238,14 +117,6 @@ def containers(*places: tuple[Engine, str], network: str = NETWORK) -> Iterator[
             started.append(engine.start(name, network))
             stack.callback(engine.docker, "rm", "-f", name)
         yield started
-
-
-@contextmanager
-def flow(sender: Container, receiver: Container) -> Iterator[Flow]:
-    """Once there is a way from the one to the other."""
-    with Flow(sender, receiver) as found:
-        found.await_way()
-        yield found
 
 
 def state(engine: Engine, *more: str) -> dict[str, Any]:
@@ -380,6 +251,7 @@ def test_stock_and_ours_are_compared_under_the_traffic_that_is_there(engines: En
         assert [Path(c0.ns).name in name for name, rate in row["containers"].items() if rate] == [True]
 
 
+@pytest.mark.usefixtures("engines")
 def test_killed_its_engines_go_with_it_and_the_next_one_removes_the_rest() -> None:
     """Nobody who waits for the end of its output waits for an engine."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
