@@ -12,6 +12,7 @@ from steering.datapath import Datapath, Units
 from steering.errors import BadInput, OversprayError
 from steering.events import Events
 from steering.hops import remove_stale
+from steering.inventory import Inventory
 from steering.inventory import device as device_of
 from steering.plan import Delivery
 from steering.served import Served
@@ -109,8 +110,8 @@ class Attachment(Closing):
         """
         begun = time.monotonic()
         found = discover.discover(self._found if quick else None)
-        if quick and any(port.peer is None for each in found.overlays for port in each.ports):
-            found = discover.discover()  # a container that began anew may bear the number of one that went
+        if self._is_doubtful(found, quick):
+            found = discover.discover()
         self._found = found
         view = found.views.get(self.nic.namespace.inode)
         if view is None or self.nic.index not in view.links:
@@ -123,6 +124,18 @@ class Attachment(Closing):
         )
         self.took_s = time.monotonic() - begun
         return changes(before, self.overlays)
+
+    def _is_doubtful(self, found: Inventory, quick: bool) -> bool:
+        """Whether something is missing, for what vanishes while it is read is left out.
+
+        After a quick look also a port's other end: a new container may have the number of an old one.
+        """
+        keys = {served.key_of(each) for each in found.overlays}
+        return (
+            self.nic.namespace.inode not in found.views
+            or any(each.tunnel and each.key not in keys for each in self.overlays)
+            or (quick and any(port.peer is None for each in found.overlays for port in each.ports))
+        )
 
     def close(self) -> None:
         """Detach. Closing twice is harmless."""

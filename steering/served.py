@@ -80,6 +80,11 @@ def target_of(inventory: Inventory, nic: Device, found: Iterable[Served]) -> Tar
     return Target(place, nic.index, nic.mac, tuple(each.tunnel for each in found if each.tunnel))
 
 
+def key_of(overlay: Overlay) -> Key:
+    """What tells it from others."""
+    return Key(overlay.vni, overlay.port, overlay.device.namespace.inode)
+
+
 def key(own: Namespace, space: Namespace) -> str:
     """What `steering.netns` enters a namespace by: its name, or its file's path."""
     return OWN if space.inode == own.inode else space.name or space.path
@@ -96,7 +101,7 @@ def _judged(own: Namespace, view: View, overlay: Overlay, bypass: bool) -> Serve
         endpoints=tuple(_endpoints(own, view, overlay)),
         zero_checksum=overlay.zero_checksum,
     )
-    served = Served(Key(overlay.vni, overlay.port, view.space.inode), tunnel, bypassed=overlay.skipped)
+    served = Served(key_of(overlay), tunnel, bypassed=overlay.skipped)
     reason = _reason(overlay, bypass)
     return served.refused(reason) if reason else served
 

@@ -52,8 +52,8 @@ def engines() -> Iterator[Engines]:
 class Attached:
     """``overspray attach`` in a process, in an engine's network namespace."""
 
-    def __init__(self, engine: Engine, log: IO[bytes]) -> None:
-        line = command("attach", WIRE, "--vni", str(VNI), "--policy", POLICY, "--json")
+    def __init__(self, engine: Engine, log: IO[bytes], *which: str) -> None:
+        line = command("attach", WIRE, *which, "--policy", POLICY, "--json")
         self._log = log
         with netns.entered(engine.ns):
             self.process = subprocess.Popen(
@@ -64,13 +64,13 @@ class Attached:
         """Its lines up to now."""
         return os.pread(self._log.fileno(), 1 << 20, 0).decode().splitlines()
 
-    def await_serving(self, *served: Container, gone: Container | None = None) -> None:
+    def await_serving(self, *served: Container, gone: Container | None = None, vni: int = VNI) -> None:
         """Until the last that it says is that it serves these, as they are now, and that one no more."""
         wanted = [f"{each.mac} ({Path(each.ns).name})" for each in served]
 
         def serves() -> bool:
             assert self.process.poll() is None, self.said()
-            lines = [line for line in self.said() if line.startswith("serving ")]
+            lines = [line for line in self.said() if line.startswith(f"serving VNI {vni} ")]
             last = lines[-1] if lines else ""
             return all(each in last for each in wanted) and not (gone and Path(gone.ns).name in last)
 
@@ -96,9 +96,10 @@ class Attached:
 
 
 @contextmanager
-def attached(engine: Engine) -> Iterator[Attached]:
+def attached(engine: Engine, *which: str) -> Iterator[Attached]:
+    """``which``: of the overlays; else the first, and no other."""
     with tempfile.TemporaryFile() as log:
-        running = Attached(engine, log)
+        running = Attached(engine, log, *(which or ("--vni", str(VNI))))
         try:
             yield running
         finally:
@@ -195,8 +196,8 @@ def test_containers_are_followed(engines: Engines) -> None:
     assert counted["delivered"] == sum(way.arrived for way in ways)
 
 
-def test_a_second_overlay_goes_on_by_the_stock_path(engines: Engines) -> None:
-    """On the same UDP port. Once several are served: its datagrams are delivered, and none is unknown."""
+def test_a_second_overlay_is_served_or_goes_on_by_the_stock_path(engines: Engines) -> None:
+    """On the same UDP port."""
     here, there = engines
     other = add_network(here, "ov2", "10.12.0.0/24")
     with containers((here, "c0"), (there, "s0")) as (c0, s0), flow(s0, c0) as way, attached(here) as running:
@@ -207,8 +208,15 @@ def test_a_second_overlay_goes_on_by_the_stock_path(engines: Engines) -> None:
             way.send(N)
             assert other != VNI
             counted = running.counted({*NAMED, "pass_unknown"})
-        assert (way.arrived, counted["delivered"]) == (N, N)
-        assert counted["steer"]["pass_unknown"] == second.arrived
+            assert (way.arrived, counted["delivered"]) == (N, N)
+            assert counted["steer"]["pass_unknown"] == second.arrived
+            with attached(here, "--bypass") as both:
+                both.await_serving(c0)
+                both.await_serving(c2, vni=other)
+                way.arrived = second.arrived = 0
+                second.send(N)
+                way.send(N)
+                assert both.counted()["delivered"] == way.arrived + second.arrived == 2 * N
 
 
 def test_killed_it_leaves_the_stock_path_and_the_next_one_just_works(engines: Engines) -> None:
