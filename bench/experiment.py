@@ -16,7 +16,9 @@ from steering.errors import BadInput
 
 MOST_POINTS = 1000
 RATES = "rates"
-"""The plot of bars; the others are ``x = AXIS``."""
+"""The plot of bars; the others are TRADE and ``x = AXIS``."""
+TRADE = "trade"
+"""The plot of throughput against order."""
 
 
 class Mistakes(BadInput):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import plots, table
-from bench.experiment import RATES
+from bench.experiment import RATES, TRADE
 from bench.findings import Found
 from bench.fingerprint import steal_between
-from bench.report import At, Part, Report, over, sentences
+from bench.report import At, Part, Report, over, sentences, trade
 from bench.results import Loaded, Sample
 
 _HERE = Path(__file__).parent
@@ -123,6 +123,8 @@ def _point(part: Part, at: At, pictures: Iterator[int]) -> Iterator[str]:
         yield _figure(
             plots.rates(at.rows, baseline, at.sent), f"Delivered by each variant: {name}", next(pictures)
         )
+    if TRADE in part.experiment.plot:
+        yield _figure(trade(at), f"Throughput and order: {name}", next(pictures))
     yield _rows(at.rows, name)
     yield f"{_list(table.legend(), 'legend')}{_list(table.notes(at.rows), 'notes')}"
     yield _figure(plots.cores(at.rows), f"How each core spent its time: {name}", next(pictures))

@@ -27,14 +27,14 @@ _KINDS = {
 }
 """What a core does, in the order of the stack; the rest is idle."""
 _READER = "reader"
-_INK, _FAINT, _GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
-_SHADES: dict[Family, tuple[str, ...]] = {
+_INK, _FAINT, GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
+SHADES: dict[Family, tuple[str, ...]] = {
     "native": ("#8c8c8c", "#b5b5b5", "#5f6b76"),
     "stock": ("#e69f00", "#d55e00", "#a6761d", "#f0c75e"),
     "ours": ("#0072b2", "#56b4e9", "#009e73", "#7b6fd0"),
 }
 """For lines: one family's hues are neighbours, and the marker tells those apart that share one."""
-_MARKERS = "osD^vPX<>*"
+MARKERS = "osD^vPX<>*"
 _BAR, _LABEL = 0.54, 0.4
 """Heights of a variant's bar and of its name above it, in rows."""
 _IDLE = {"facecolor": "white", "edgecolor": _FAINT, "linewidth": 0.6, "clip_on": False}
@@ -190,7 +190,7 @@ def _draw_lines(axis: Any, found: Sequence[Line], name: str, title: str) -> None
     used: dict[Family, int] = {}
     for line in found:
         number = used[line.family] = used.get(line.family, -1) + 1
-        shades = _SHADES[line.family]
+        shades = SHADES[line.family]
         at = [where[value] for value, _ in line.points]
         middle = [each.median for _, each in line.points]
         axis.errorbar(
@@ -201,7 +201,7 @@ def _draw_lines(axis: Any, found: Sequence[Line], name: str, title: str) -> None
                 [each.high - each.median for _, each in line.points],
             ],
             color=shades[number % len(shades)],
-            marker=_MARKERS[number % len(_MARKERS)],
+            marker=MARKERS[number % len(MARKERS)],
             markersize=5,
             linewidth=1.6,
             elinewidth=0.8,
@@ -213,7 +213,7 @@ def _draw_lines(axis: Any, found: Sequence[Line], name: str, title: str) -> None
         axis.minorticks_off()
     axis.set_xticks([where[value] for value in values], [str(value) for value in values])
     axis.set_ylim(bottom=0)
-    axis.grid(axis="y", color=_GRID, linewidth=0.7)
+    axis.grid(axis="y", color=GRID, linewidth=0.7)
     axis.set_xlabel(name, loc="left")
     axis.set_ylabel("million packets a second delivered", loc="bottom")
     axis.set_title(title)
@@ -251,7 +251,7 @@ def _draw_rates(axis: Any, table: Sequence[Row], baseline: str) -> None:
     axis.set_xlim(0, 1.55 * most)
     axis.set_xticks([tick for tick in axis.get_xticks() if tick <= most])  # none below the ratios
     axis.set_yticks([])
-    axis.grid(axis="x", color=_GRID, linewidth=0.7)
+    axis.grid(axis="x", color=GRID, linewidth=0.7)
     axis.set_title(f"Delivered: median, interval, each round; times {baseline} at the right", pad=24)
     present = {row.family for row in table}
     used = [look for name, look in _FAMILIES.items() if name in present]

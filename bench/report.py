@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import findings, plots, table
+from bench import trade as trades
 from bench.axes import AXES, Point, filled
-from bench.experiment import RATES, Experiment
+from bench.experiment import RATES, TRADE, Experiment
 from bench.findings import Found
 from bench.fingerprint import steal_between, unlike
 from bench.results import EXPERIMENT, Loaded, Sample, load
@@ -221,6 +222,8 @@ def _files(part: Part, out: Path, prefix: str) -> Iterator[Path]:
         if RATES in part.experiment.plot:
             path = out / f"{prefix}rates{_slug(at.label)}"
             yield from plots.draw(at.rows, part.experiment.baseline, at.sent, path)
+        if TRADE in part.experiment.plot:
+            yield from trade(at).save(out / f"{prefix}trade{_slug(at.label)}")
     for axis in part.experiment.lines:
         for label, picture in over(part, axis).items():
             yield from picture.save(out / f"{prefix}over-{axis}{_slug(label)}")
@@ -237,6 +240,11 @@ def _slug(label: str) -> str:
         letter if letter.isalnum() or letter in ".-" else "_" for letter in label.replace(", ", "-")
     )
     return f"-{kept}" if kept else ""
+
+
+def trade(at: At) -> plots.Picture:
+    """Throughput against order at a point."""
+    return trades.picture(at.rows, "Throughput and order" + f", {at.label}" * bool(at.label))
 
 
 def over(part: Part, axis: str) -> dict[str, plots.Picture]:

@@ -40,6 +40,9 @@ class Row:
     p50: float | None
     """µs from the intended send time; so is ``p99``."""
     p99: float | None
+    cpu_ns: float | None
+    """Time of all cores for a delivered packet, without the wire's part; so is ``softirqs``, entries."""
+    softirqs: float | None
     cores: dict[int, dict[str, float]]
     """Share of each core's time by kind, 0 to 1, mean of the rounds, for means add up to 1."""
     wire: float
@@ -94,6 +97,8 @@ def _row(variant: str, runs: Sequence[Sample], base: Mapping[tuple[int, int], fl
         extent_p99=_median(runs, "order", "extent_p99"),
         p50=None if p50 is None else p50 / 1e3,
         p99=None if p99 is None else p99 / 1e3,
+        cpu_ns=_cpu_ns(runs),
+        softirqs=_median(runs, "per_packet", "softirqs"),
         cores=_cores(runs),
         wire=float(np.median([run.get("wire_share", 0.0) for run in runs])),
         limited=sum(bool(run.get("limited")) for run in runs),
@@ -112,6 +117,16 @@ def _lost(run: Sample) -> float:
 def _median(runs: Sequence[Sample], group: str, name: str) -> float | None:
     found = [run[group][name] for run in runs if (run.get(group) or {}).get(name) is not None]
     return float(np.median(found)) if found else None
+
+
+def _cpu_ns(runs: Sequence[Sample]) -> float | None:
+    found = [
+        sum(1 - shares.get("idle", 0.0) - shares.get("wire", 0.0) for shares in run["cores"].values())
+        / run["rate"]
+        for run in runs
+        if run["rate"] > 0 and run["cores"]
+    ]
+    return float(np.median(found)) * 1e9 if found else None
 
 
 def _cores(runs: Sequence[Sample]) -> dict[int, dict[str, float]]:
@@ -162,6 +177,11 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "busy %": lambda row: " ".join(f"{share * 100:.0f}" for share in row.busy().values()),
     "wire": lambda row: f"{row.wire * 100:.0f}",
 }
+_COST: dict[str, Callable[[Row], str]] = {
+    "CPU ns": lambda row: three(row.cpu_ns),
+    "softirqs": lambda row: three(row.softirqs),
+}
+"""Columns for which a terminal is too narrow."""
 _LEGEND = (
     f"Mpps: million packets a second delivered, the rounds' median; {TIMES} baseline: that of their ratios.",
     "late %, by: overtaken by later packets, 99 % of those by at most so many. p50, p99: latency.",
@@ -169,14 +189,20 @@ _LEGEND = (
 )
 
 
+_ALL = _COLUMNS | _COST
+
+
 def cells(row: Row) -> dict[str, str]:
     """What the columns say of a variant."""
-    return {name: show(row) for name, show in _COLUMNS.items()}
+    return {name: show(row) for name, show in _ALL.items()}
 
 
 def legend() -> tuple[str, ...]:
     """What the columns mean."""
-    return _LEGEND
+    return (
+        *_LEGEND,
+        "CPU ns, softirqs: of all cores, without the wire's part, and NET_RX entries; a delivered packet.",
+    )
 
 
 def notes(table: Sequence[Row]) -> list[str]:
@@ -220,10 +246,10 @@ def as_text(table: Sequence[Row]) -> str:
 
 def as_markdown(table: Sequence[Row]) -> str:
     """A table for a page, and its notes as paragraphs."""
-    lines = [["variant", *_COLUMNS], ["---", *["---:"] * len(_COLUMNS)]]
-    lines += [[f"`{row.variant}`", *(cell(row) for cell in _COLUMNS.values())] for row in table]
+    lines = [["variant", *_ALL], ["---", *["---:"] * len(_ALL)]]
+    lines += [[f"`{row.variant}`", *cells(row).values()] for row in table]
     body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return "\n".join([*body, "", *(part for line in (*_LEGEND, *notes(table)) for part in (line, ""))])
+    return "\n".join([*body, "", *(part for line in (*legend(), *notes(table)) for part in (line, ""))])
 
 
 def as_json(table: Sequence[Row]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bench.axes import AXES, traffic_of
-from bench.experiment import MOST_POINTS, RATES, Experiment, over
+from bench.experiment import MOST_POINTS, RATES, TRADE, Experiment, over
 from steering.errors import BadInput, unknown
 
 _NUMBERS: dict[str, tuple[float, float, bool]] = {
@@ -109,14 +109,14 @@ def _numbers(data: Mapping[str, Any], here: bool) -> Iterator[str]:
 
 def _plots(data: Mapping[str, Any], here: bool) -> Iterator[str]:
     plots = data.get("plot", [RATES])
-    allowed = f"choose from '{RATES}' and 'x = AXIS'"
+    allowed = f"choose from '{RATES}', '{TRADE}' and 'x = AXIS'"
     if not isinstance(plots, list | tuple) or not plots:
         yield f"'plot' is {plots!r}: list one or more; {allowed}"
         return
     traffic = data.get("traffic")
     for plot in plots:
         axis = over(plot) if isinstance(plot, str) else None
-        if plot == RATES:
+        if plot in (RATES, TRADE):
             continue
         if axis is None:
             yield f"'plot' has {plot!r}: {allowed}"

@@ -127,7 +127,7 @@ MISTAKES = (
     "'seconds' is '1': write a number from 0.001 to 60",
     "'pause' is -1: write a number from 0 to ",
     "'plot' has 'x = batch': list two or more values of batch in [traffic]",
-    "'plot' has 'bars': choose from 'rates' and 'x = AXIS'",
+    "'plot' has 'bars': choose from 'rates', 'trade' and 'x = AXIS'",
     "'plot' has 'x = z': unknown axis 'z': choose from arrivals, ",
     "[traffic] payload 9000 is out of range: choose from 18 to ",
     "[traffic] 'payload' is 'big': write a whole number",

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench import trade
 from bench.plots import Sent, by_kind, draw
 from bench.table import TIMES, Row, rows
 
@@ -88,3 +90,12 @@ def test_matplotlib_is_loaded_only_to_draw() -> None:
 
 def test_pyplot_is_never_loaded(drawn: list[Path]) -> None:
     assert drawn and "matplotlib.pyplot" not in sys.modules
+
+
+def test_the_trade_has_a_dot_for_each_variant_whose_order_was_seen(tmp_path: Path) -> None:
+    seen = [replace(row, reordered=at / 10) for at, row in enumerate(table(3))]
+    unseen = replace(seen[0], variant="native/unseen", reordered=None)
+    png, svg = trade.picture([*seen, unseen], "Throughput and order").save(tmp_path / "trade")
+    text = svg.read_text()
+    assert png.stat().st_size > 10_000 and "packets that arrived late (RFC 4737)" in text
+    assert OURS in text and BASELINE in text and "native/unseen" not in text

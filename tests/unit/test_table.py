@@ -58,6 +58,9 @@ def test_a_row_says_what_its_rounds_say() -> None:
     assert ours.lost == pytest.approx(0.1)
     assert (ours.reordered, ours.extent_p99, ours.p50, ours.p99) == (0.25, 180, 41, 90)
     assert ours.wire == 0.375
+    # 0.625 + 0.875 of a core, at 4 times the baseline's rate.
+    assert ours.cpu_ns == pytest.approx(1.5e9 / (4e6 * (0.5 + 2.5 / 16)), rel=0.01)
+    assert ours.softirqs is None
     assert ours.busy() == pytest.approx({0: 1, 1: 0.875})
     assert base.busy() == pytest.approx({0: 1, 1: 0})
 
