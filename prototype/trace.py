@@ -19,7 +19,7 @@ KERNEL = _TRACE.constants["TRACE_KERNEL"]
 """Packets of a trace that the kernel's half takes."""
 FLOWS = _MAPS.constants["MAX_FLOWS"]
 CORES = _TRACE.constants["TRACE_CORES"]
-_EVERY = _TRACE.constants["EVERY_WORKER"]
+EVERY = _TRACE.constants["EVERY_WORKER"]
 _GOLDEN = 0x9E3779B1
 """Odd: multiplied by it, 32-bit numbers stay different."""
 _PHASE = 512
@@ -83,7 +83,7 @@ def _strangers(name: str, rng: Generator, count: int) -> Trace:
 def _full(name: str, rng: Generator, count: int) -> Trace:
     """Others fill every queue, and nobody takes anything out."""
     made = _trace(name, rng, rng.integers(0, 16, count), workers=4, room=256)
-    made.steps["worker"], made.steps["others"], made.steps["take"] = _EVERY, 256, 0
+    made.steps["worker"], made.steps["others"], made.steps["take"] = EVERY, 256, 0
     return made
 
 
@@ -158,5 +158,5 @@ def _work(rng: Generator, now: NDArray[Any], idle: NDArray[Any], steps: NDArray[
     steps["take"] = (taken + rng.random(count)).astype(np.uint32)
     steps["others"] = np.where(rng.random(count) < 1 / 16, rng.integers(0, 4, count), 0)
     # While nothing comes, all run, as fast as the slowest.
-    steps["worker"][idle] = _EVERY
+    steps["worker"][idle] = EVERY
     steps["take"][idle] = ((now - before)[idle] // _SLOWEST_NS).astype(np.uint32)

@@ -23,9 +23,11 @@ def test_the_shelf() -> None:
         "backlog": Order.CELL,
         "flowcell": Order.CELL,
         "hash": Order.STRICT,
+        "flowlet": Order.CELL,
         "local": Order.STRICT,
         "pin": Order.STRICT,
         "roundrobin": Order.UNORDERED,
+        "twochoice": Order.CELL,
     }
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from prototype import trace
+from prototype import promise, trace
 from prototype.trace import Trace
 from prototype.twin import Replay, Twin
 from steering import policy
+from steering.policy import Order
 from steering.spec import Spec
 
 
@@ -26,3 +27,53 @@ def test_hash_is_a_share_of_the_hashes_for_each_slot(local: int) -> None:
     assert (slots == 1 - local + (made.packets["hash"].astype(np.uint64) * many >> 32)).all()
     assert {*slots.tolist()} == {*range(1 - local, 4)}
     assert not run(f"hash:local={local}", trace.make("no worker", 100)).slots.any()
+
+
+def test_twochoice_takes_the_less_loaded_of_two_that_differ() -> None:
+    """Every other queue is full: as two that differ are drawn, of three workers one is always free."""
+    made = trace.make("three workers", 5000)
+    made.steps["worker"], made.steps["take"] = 0, 0
+    made.steps["others"], made.steps["room"] = 512, 512
+    slots = run("twochoice:cell=1,limit=512", made).slots
+    assert {*slots[512 * 2 + 2 :].tolist()} == {0}, "all are full by then"
+    free = run("twochoice:cell=1,limit=300", made).slots[:300]
+    assert {*free.tolist()} == {2, 3}, "of two drawn, one at least is not the first"
+
+
+def test_twochoice_draws_all_workers_about_as_often() -> None:
+    made = trace.make("64 workers", 20_000)
+    made.steps["worker"], made.steps["others"], made.steps["take"] = trace.EVERY, 0, 512
+    counts = np.bincount(run("twochoice:cell=1", made).slots, minlength=65)
+    assert counts[0] == 0 and counts[1:].min() > 200 and counts[1:].max() < 450
+
+
+def test_twochoice_knows_one_worker() -> None:
+    made = trace.make("one worker", 1000)
+    made.steps["take"], made.steps["others"] = 512, 0
+    assert {*run("twochoice", made).slots.tolist()} == {1}
+
+
+def _changes(made: Trace, replay: Replay) -> list[int]:
+    """The pauses before those packets of each flow that go elsewhere than the one before, ns."""
+    pauses = []
+    for flow in np.unique(made.packets["hash"]):
+        mine = made.packets["hash"] == flow
+        moved = np.flatnonzero(np.diff(replay.slots[mine].astype(int)))
+        pauses += np.diff(made.packets["now"][mine].astype(np.int64))[moved].tolist()
+    return pauses
+
+
+def test_flowlet_moves_only_after_a_pause_and_then_in_order() -> None:
+    made = trace.make("three workers", 20_000)
+    made.steps["take"] = np.maximum(made.steps["take"], 4)  # no worker stalls
+    replay = run("flowlet:gap=1000", made)
+    pauses = _changes(made, replay)
+    assert len(pauses) > 20 and min(pauses) > 1_000_000
+    assert [*promise.broken(Order.STRICT, {}, made, replay)] == []
+
+
+def test_flowlet_can_not_know_that_a_worker_stalls() -> None:
+    """Why it does not promise more."""
+    made = trace.make("two workers", 5000)
+    made.steps["take"] = 0
+    assert [*promise.broken(Order.STRICT, {}, made, run("flowlet:gap=1", made))]

@@ -23,4 +23,14 @@ static ALWAYS_INLINE __u32 hashed_slot(__u32 hash, const struct workers *workers
 	return first + one_of(hash, workers->count + 1 - first);
 }
 
+/* The number after this one: Marsaglia's xorshift, which goes through all but 0. */
+static ALWAYS_INLINE __u32 next_random(__u32 number)
+{
+	number |= !number;
+	number ^= number << 13;
+	number ^= number >> 17;
+	number ^= number << 5;
+	return number;
+}
+
 #endif
