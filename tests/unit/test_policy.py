@@ -23,6 +23,7 @@ def test_the_shelf() -> None:
         "backlog": Order.CELL,
         "flowcell": Order.CELL,
         "hash": Order.STRICT,
+        "elephant": Order.CELL,
         "flowlet": Order.CELL,
         "local": Order.STRICT,
         "pin": Order.STRICT,

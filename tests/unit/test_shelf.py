@@ -77,3 +77,44 @@ def test_flowlet_can_not_know_that_a_worker_stalls() -> None:
     made = trace.make("two workers", 5000)
     made.steps["take"] = 0
     assert [*promise.broken(Order.STRICT, {}, made, run("flowlet:gap=1", made))]
+
+
+def _two_flows(count: int, every: int, pause_ns: int) -> Trace:
+    """One heavy, and of every so many packets one of a light one, to three workers that have nothing to do."""
+    made = trace.make("three workers", count)
+    light = np.arange(count) % every == 0
+    made.packets["hash"] = np.where(light, 0xC0000001, 0x00000002)  # of four slots the last, and the first
+    made.packets["flow"] = made.packets["hash"] & 0xFFF
+    made.packets["now"] = 10**9 + np.arange(count) * pause_ns
+    made.packets["flags"] = 16
+    made.steps["worker"], made.steps["others"], made.steps["take"] = trace.EVERY, 0, 512
+    return made
+
+
+def test_elephant_spreads_the_heavy_one_alone() -> None:
+    made = _two_flows(10_000, every=20, pause_ns=10_000)  # in 10 ms 950 and 50 packets
+    slots = run("elephant:heavy=100", made).slots
+    light = made.packets["hash"] == 0xC0000001
+    assert {*slots[light].tolist()} == {3}
+    heavy = slots[~light]
+    at_home = 128  # by its 100th packet it is heavy; then the second cell is full
+    assert not heavy[:at_home].any() and (heavy[at_home:] > 0).all()
+
+
+def test_elephant_forgets() -> None:
+    """What was heavy and pauses, or comes slowly, is light from the next cell on."""
+    made = _two_flows(3000, every=10_000, pause_ns=10_000)
+    made.packets["now"][1000:] += 60 * 10**9
+    made.packets["now"][1000:] += np.arange(2000, dtype=np.uint64) * 1_000_000
+    slots = run("elephant:heavy=100", made).slots[1:]
+    assert slots[200:999].all() and not slots[1000 + 64 :].any()
+
+
+def test_elephant_keeps_what_opens_and_ends_a_connection_at_home() -> None:
+    made = _two_flows(2000, every=10_000, pause_ns=1000)
+    for flag in (1, 2, 4, 16 | 1, 16 | 4):
+        made.packets["flags"][1000:] = np.where(np.arange(1000) % 7 == 0, flag, 16)
+        slots = run("elephant:heavy=100", made).slots
+        control = made.packets["flags"] & trace.CONTROL > 0
+        assert control.sum() == 143
+        assert not slots[control].any() and slots[300:][~control[300:]].all()

@@ -35,6 +35,9 @@
 #define MAX_WORKERS 64
 #define FLOW_STATE_BYTES 56
 #define LOCAL_SLOT 0
+#define TCP_FIN 1
+#define TCP_SYN 2
+#define TCP_RST 4
 
 /* What a policy may know of the packet. */
 struct packet {
@@ -44,7 +47,8 @@ struct packet {
 	__u16 length;   /* of the inner frame, bytes */
 	__u16 queue;    /* receive queue it arrived on */
 	__u8 protocol;  /* inner IP protocol: 6 TCP, 17 UDP */
-	__u8 pad[3];
+	__u8 flags;     /* TCP's (TCP_SYN …), 0 of UDP */
+	__u8 pad[2];
 };
 
 /* One worker's queue, seen from both ends; each end has a cache line of its own. */

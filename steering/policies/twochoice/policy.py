@@ -4,7 +4,7 @@ from steering.knobs import Knob
 from steering.policy import Order, Policy
 
 POLICY = Policy(
-    summary="a cell goes to the less loaded of two workers drawn by chance, within a limit, else it stays local",
+    summary="a cell goes to the less loaded of two workers drawn by chance, within a limit, else local",
     order=Order.CELL,
     knobs={
         "cell": Knob(64, 1, 4096, "packets", "length of a cell; NAPI's weight is 64"),
