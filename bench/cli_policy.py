@@ -45,7 +45,7 @@ def list_(as_json: _Json = False) -> None:
     _print_table(
         ("name", "order", "knobs", "summary"),
         [
-            *((each.name, each.order.value, _defaults(each.knobs), each.summary) for each in shelf),
+            *((each.name, str(each.order), _defaults(each.knobs), each.summary) for each in shelf),
             *((name, "as Linux", _defaults(each.knobs), each.summary) for name, each in _stock().items()),
         ],
     )
@@ -65,7 +65,7 @@ def show(named: _Named, as_json: _Json = False) -> None:
         _print_json(_policy_as_dict(found))
         return
     typer.echo(f"{found.name}: {found.summary}")
-    typer.echo(f"order   {found.order.value}")
+    typer.echo(f"order   {found.order}")
     typer.echo(f"good    {found.good}")
     typer.echo(f"drowns  {found.drowns}")
     typer.echo(f"needs   {'a clock for every packet' if found.needs_time else 'nothing of the kernel'}")

@@ -159,6 +159,7 @@ def _since_last(policy: Policy, now: int | None) -> int | None:
         file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if now is not None:
             file.write_text(str(now))
+    code.forget_oldest("verified-*")
     return before
 
 

@@ -34,9 +34,9 @@ def broken(order: Order, knobs: Mapping[str, int], trace: Trace, replay: Replay)
         first = f"first {replay.slots[wrong[0]]} for packet {wrong[0]}, of 0 to {trace.workers}"
         yield "slot", f"{len(wrong)} slots that do not exist: {first}"
     by_flow = np.argsort(trace.packets["hash"], kind="stable")
-    if order is Order.STRICT:
+    if order == Order.STRICT:
         yield from (("order", what) for what in _overtaking(by_flow, trace, replay))
-    elif order is Order.CELL and knobs.get("cell", 0) > 1:
+    elif order == Order.CELL and knobs.get("cell", 0) > 1:
         yield from (("order", what) for what in _short(by_flow, knobs["cell"], trace, replay))
 
 

@@ -35,19 +35,7 @@ _CHECKS = "-fsanitize=integer-divide-by-zero,shift,bounds"
 _ERROR = re.compile(r"^(?P<file>[^\s:][^:]*):(?P<line>\d+):\d+: (?:fatal )?error: (?P<what>.*)$", re.M)
 _LONGEST_S = 20
 """Of this process's own time, for a batch; one of a million takes a tenth of a second."""
-_WORKERS = header("policy.h").struct("workers")
-
-
-class _Fault(ctypes.Structure):
-    """``struct twin_fault`` of twin.c."""
-
-    _fields_ = (
-        ("step", ctypes.c_uint32),
-        ("signal", ctypes.c_uint32),
-        ("kind", ctypes.c_char_p),
-        ("file", ctypes.c_char_p),
-        ("line", ctypes.c_uint32),
-    )
+_WORKERS, _FAULT = header("policy.h").struct("workers"), header("trace.h").struct("twin_fault")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +83,11 @@ class Twin:
         slots, left, scratch = (np.zeros(len(trace), np.uint32) for _ in range(3))
         numbers = np.zeros(len(trace), np.uint64)
         values = packed(knobs)
-        fault = _Fault()
+        fault = np.zeros((), _FAULT)
         failed = self._library.twin_run(
             *(_place(trace.packets), _place(trace.steps), ctypes.c_uint32(len(trace)), _place(values)),
             *(_place(flows), _place(cores), _place(workers), _place(slots), _place(left)),
-            *(_place(scratch), _place(numbers), ctypes.c_uint32(_LONGEST_S), ctypes.byref(fault)),
+            *(_place(scratch), _place(numbers), ctypes.c_uint32(_LONGEST_S), _place(fault)),
         )
         if failed:
             raise Faulty([_problem(self.policy, fault, trace, knobs)])
@@ -198,16 +186,15 @@ def _kept(made: Path, kept: Path) -> Path:
     return kept
 
 
-def _problem(policy: Policy, fault: _Fault, trace: Trace, knobs: Mapping[str, int]) -> Problem:
-    if fault.signal == signal.SIGVTALRM:
-        what = f"no decision within {_LONGEST_S} s: a loop without an end?"
-    elif fault.signal:
-        what = f"ended by {signal.Signals(fault.signal).name}"
-    else:
-        what = fault.kind.decode()
-    where = f"packet {fault.step} of trace '{trace.name}'{with_knobs(knobs)}"
-    file = Path(fault.file.decode()) if fault.file else policy.header
-    return Problem(f"{what}: {where}", file, fault.line or None)
+def _problem(policy: Policy, fault: NDArray[np.void], trace: Trace, knobs: Mapping[str, int]) -> Problem:
+    where = f"packet {fault['step']} of trace '{trace.name}'{with_knobs(knobs)}"
+    if number := int(fault["signal"]):
+        what = f"ended by {signal.Signals(number).name}"
+        if number == signal.SIGVTALRM:
+            what = f"no decision within {_LONGEST_S} s: a loop without an end?"
+        return Problem(f"{what}: {where}", policy.header)
+    kind, file = (ctypes.string_at(int(fault[name])).decode() for name in ("kind", "file"))
+    return Problem(f"{kind}: {where}", Path(file), int(fault["line"]))
 
 
 def with_knobs(knobs: Mapping[str, int]) -> str:

@@ -5,9 +5,9 @@
  * division by zero or a loop without an end, ends the batch instead, and `struct twin_fault` says what it was.
  * One batch at a time in a process, for signals are the process's: the caller holds Python's lock meanwhile.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/time.h>
 
@@ -29,20 +29,20 @@ _Static_assert(sizeof(struct policy_flow) <= FLOW_STATE_BYTES, "struct policy_fl
 const __u32 twin_flow_bytes = sizeof(struct policy_flow);
 const __u32 twin_core_bytes = sizeof(struct policy_core);
 
-/* Why a batch ended early. */
-struct twin_fault {
-	__u32 step;       /* at which packet */
-	__u32 signal;     /* 0: the compiler's check found `kind` at that line */
-	const char *kind;
-	const char *file;
-	__u32 line;
-};
-
 static sigjmp_buf out;
+static pthread_t owner;
 static struct twin_fault fault;
 
+/* The timer's may come to any thread; any other is of the thread that it comes to. */
 static void on_signal(int number)
 {
+	if (!pthread_equal(pthread_self(), owner)) {
+		if (number == SIGVTALRM)
+			pthread_kill(owner, number);
+		else
+			signal(number, SIG_DFL);
+		return;
+	}
 	fault.signal = (__u32)number;
 	siglongjmp(out, 1);
 }
@@ -56,8 +56,8 @@ struct place {
 
 static void found(const struct place *place, const char *kind)
 {
-	fault.kind = kind;
-	fault.file = place->file;
+	fault.kind = (__u64)(unsigned long)kind;
+	fault.file = (__u64)(unsigned long)place->file;
 	fault.line = place->line;
 	siglongjmp(out, 1);
 }
@@ -89,6 +89,7 @@ static void guard(struct sigaction *before, unsigned int seconds)
 	struct sigaction ours = { .sa_handler = on_signal };
 	struct itimerval timer = { .it_value.tv_sec = seconds };
 
+	owner = pthread_self();
 	memset(&fault, 0, sizeof(fault));
 	for (unsigned int n = 0; n < CAUGHT; n++)
 		sigaction(caught[n], &ours, &before[n]);
@@ -154,8 +155,8 @@ static __u32 walked(struct queues *queues, __u32 at, const struct step *step, co
 	return slot;
 }
 
-/* Decide on so many packets: each one's slot, and as which one it left, from 1 on; 0: lost, or refused. At the end
- * all queues empty, one after the other. Scratch: a word and a double word a packet. Returns 0, or 1: see the fault. */
+/* Decide on so many packets: each one's slot, and as which one it left, from 1 on; 0: lost, or refused. At the
+ * end all queues empty, one after the other. `next` and `number` are scratch. Returns 0, or 1: see the fault. */
 int twin_run(const struct packet *packets, const struct step *steps, __u32 count, const struct knobs *knobs,
 	     struct policy_flow *flows, struct policy_core *cores, struct workers *workers, __u32 *slots,
 	     __u32 *left, __u32 *next, __u64 *number, __u32 seconds, struct twin_fault *why)
@@ -187,8 +188,9 @@ int twin_run(const struct packet *packets, const struct step *steps, __u32 count
 }
 
 /* The decision alone; never made a part of a loop, which a compiler might then do without. */
-__attribute__((noinline)) __u32 twin_slot(const struct packet *packet, const struct knobs *knobs, struct policy_flow *flow,
-		struct policy_core *core, const struct workers *workers)
+__attribute__((noinline)) __u32 twin_slot(const struct packet *packet, const struct knobs *knobs,
+					   struct policy_flow *flow, struct policy_core *core,
+					   const struct workers *workers)
 {
 	return policy_slot(packet, knobs, flow, core, workers);
 }

@@ -20,7 +20,7 @@ struct policy_flow {
 	__u32 turn; /* whose turn it was last */
 };
 
-/* What is remembered on a NIC core, zero at first. Members called count_… are counters, shown by their names. */
+/* What is remembered on a NIC core, zero at first. Members called count_… are counters: they only grow. */
 struct policy_core {
 	__u64 count_cells;  /* begun */
 	__u64 count_passed; /* kept here, for the worker whose turn it was is behind */

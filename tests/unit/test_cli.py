@@ -47,7 +47,7 @@ def test_nothing_typed_is_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Usage: overspray" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argument", ["--help", "--version", "lab", "wire", "doctor --help"])
+@pytest.mark.parametrize("argument", ["--help", "--version", "lab", "wire", "policy", "doctor --help"])
 def test_what_only_prints_imports_nothing_heavy(argument: str) -> None:
     """That is what makes it quick; a time would be a matter of the machine."""
     code = f"import sys, bench.cli; bench.cli.run({argument.split()}); print(*sys.modules, file=sys.stderr)"

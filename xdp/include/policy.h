@@ -18,10 +18,10 @@
  *            read only if the Python half says `needs_time`
  *   knobs    nothing. struct knobs is generated from the Python half, one __u32 a knob. They may change between
  *            any two packets, each to a value in its range, and be seen half new
- *   flow     nothing more: what proves the packet lies on the same cache line. Two flows of one hash share a
- *            state, and NIC cores may race for it: it is a hint, never trusted
+ *   flow     nothing more: it lies beside what proves the packet, which was just read. Two flows of one hash
+ *            share a state, and NIC cores may race for it: it is a hint, never trusted
  *   core     a cache line that only this core writes. Members whose names begin with `count_` are counters of the
- *            policy's own: __u64, never reset by it, shown by their names without that
+ *            policy's own, by which it may be watched: __u64, and never set back
  *   workers  each worker's backlog: a cache line that its core has just written, so once a cell rather than once a
  *            packet (backlog.h). Only we write them, and what the kernel drops is in `lost`
  *
