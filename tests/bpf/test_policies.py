@@ -146,10 +146,7 @@ def test_a_slot_that_does_not_exist_is_refused_and_counted(tmp_path: Path) -> No
 
 def test_a_policy_is_told_the_flags_of_tcp(tmp_path: Path) -> None:
     """Each of the eight, and none of a datagram, whatever it has there."""
-    body = "(void)knobs, (void)flow, (void)core;\n\treturn packet->flags == packet->length - %d;" % (
-        14 + 20 + 20
-    )
-    mine = own(tmp_path / "mine", body)
+    mine = own(tmp_path / "mine", f"return packet->flags == packet->length - {14 + 20 + 20};")
     link, inside = Ether(dst=LAB.nic_mac, src=LAB.wire_mac), Ether(dst=ROUTE.mac, src=LAB.peer_mac)
     outer = link / IP(dst=ROUTE.local, src=ROUTE.remote) / UDP(sport=49152, dport=ROUTE.port, chksum=0)
     packet = inside / IP(dst=LAB.containers[0].ip, src=LAB.peer_ip)

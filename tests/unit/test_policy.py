@@ -28,6 +28,7 @@ def test_the_shelf() -> None:
         "local": Order.STRICT,
         "pin": Order.STRICT,
         "roundrobin": Order.UNORDERED,
+        "safe": Order.STRICT,
         "twochoice": Order.CELL,
     }
 

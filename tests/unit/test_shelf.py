@@ -80,7 +80,7 @@ def test_flowlet_can_not_know_that_a_worker_stalls() -> None:
 
 
 def _two_flows(count: int, every: int, pause_ns: int) -> Trace:
-    """One heavy, and of every so many packets one of a light one, to three workers that have nothing to do."""
+    """One heavy, and of every so many packets one light, to three workers that have nothing to do."""
     made = trace.make("three workers", count)
     light = np.arange(count) % every == 0
     made.packets["hash"] = np.where(light, 0xC0000001, 0x00000002)  # of four slots the last, and the first
@@ -118,3 +118,26 @@ def test_elephant_keeps_what_opens_and_ends_a_connection_at_home() -> None:
         control = made.packets["flags"] & trace.CONTROL > 0
         assert control.sum() == 143
         assert not slots[control].any() and slots[300:][~control[300:]].all()
+
+
+def test_safe_looks_where_flowlet_assumes() -> None:
+    """All times 50 times as long: after the pause that both wait for, queues still hold packets
+    of the flow."""
+    made = trace.make("three workers", 50_000)
+    made.packets["now"] = 10**9 + (made.packets["now"] - 10**9) * 50
+    knobs = "limit=16"
+    assumed, looked = run(f"flowlet:gap=1049,{knobs}", made), run(f"safe:{knobs}", made)
+    assert [*promise.broken(Order.STRICT, {}, made, assumed)]
+    assert [*promise.broken(Order.STRICT, {}, made, looked)] == []
+    assert len(_changes(made, looked)) > 200 and {*looked.slots.tolist()} == {0, 1, 2, 3}
+
+
+def test_safe_never_moves_what_a_worker_does_not_end() -> None:
+    made = trace.make("three workers", 5000)
+    made.packets["now"] = 10**9 + np.arange(5000) * 2_000_000
+    made.steps["worker"], made.steps["others"], made.steps["take"] = trace.EVERY, 1, 0
+    slots = run("safe", made).slots
+    for flow in np.unique(made.packets["hash"]):
+        own = slots[made.packets["hash"] == flow]
+        left_home = np.argmax(own > 0) if own.any() else len(own)
+        assert len({*own[left_home:].tolist()}) <= 1
