@@ -23,7 +23,7 @@ def _moved(datapath: Datapath) -> int:
 
 
 def test_safe_reorders_nothing_under_full_load(flannel: Lab, units: Units) -> None:
-    """One flow fills the worker's queue, so that it overflows; 64 light ones move from core to core meanwhile."""
+    """One flow fills the worker's queue, so that it overflows; 64 light ones move to and fro meanwhile."""
     traffic = Traffic(flows=65, shares="8000" + ",1" * 64)
     with (
         Sink(flannel, Window(1024, 32768)) as sink,

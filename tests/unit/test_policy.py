@@ -20,6 +20,7 @@ def read(text: str) -> plan.Plan:
 def test_the_shelf() -> None:
     orders = {name: policy.find(Spec.parse(name)).order for name in policy.names()}
     assert orders == {
+        "adaptive": Order.CELL,
         "backlog": Order.CELL,
         "flowcell": Order.CELL,
         "hash": Order.STRICT,

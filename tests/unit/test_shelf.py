@@ -141,3 +141,57 @@ def test_safe_never_moves_what_a_worker_does_not_end() -> None:
         own = slots[made.packets["hash"] == flow]
         left_home = np.argmax(own > 0) if own.any() else len(own)
         assert len({*own[left_home:].tolist()}) <= 1
+
+
+def _paced(count: int, ns: int, workers: str = "two workers") -> Trace:
+    """One flow, evenly, to workers that take everything at once."""
+    made = trace.make(workers, count)
+    made.packets["hash"], made.packets["flow"], made.steps["core"] = 1, 1, 0
+    made.packets["now"] = 10**9 + np.arange(count) * ns
+    made.steps["worker"], made.steps["others"], made.steps["take"] = trace.EVERY, 0, 512
+    return made
+
+
+def test_adaptive_keeps_a_light_flow_local_and_spreads_a_heavy_one() -> None:
+    assert not run("adaptive", _paced(10_000, 1500)).slots.any()
+    slots = run("adaptive", _paced(10_000, 500)).slots
+    assert not slots[:64].any() and slots[64 * 8 :].all(), "heavy within eight cells"
+    made = _paced(10_000, 500)
+    made.steps["take"] = 0
+    slots = run("adaptive", made).slots
+    assert [np.sum(slots == worker) for worker in (1, 2)] == [192, 192], "as much as the limit"
+    assert (np.diff(np.flatnonzero(np.diff(slots.astype(int)))) % 64 == 0).all(), "in cells"
+
+
+def test_adaptive_does_not_waver() -> None:
+    """100 µs for a cell: light if it was light, heavy if it was heavy; a pause makes it light."""
+    made = _paced(20_000, 1563)
+    assert not run("adaptive", made).slots.any()
+    made.packets["now"][:10_000] = 10**9 + np.arange(10_000) * 500
+    made.packets["now"][10_000:] = made.packets["now"][9_999] + 1 + np.arange(10_000) * 1563
+    assert run("adaptive", made).slots[1000:].all()
+    made.packets["now"][15_000:] += np.arange(5000, dtype=np.uint64) * 1500  # 200 µs
+    assert not run("adaptive", made).slots[16_000:].any()
+
+
+def test_adaptive_goes_on_with_the_others() -> None:
+    made = _paced(20_000, 500, "three workers")
+    made.steps["worker"], made.steps["take"] = (
+        np.arange(20_000) % 2 + 1,
+        512,
+    )  # the first one stands from now on
+    slots = run("adaptive", made).slots
+    assert 0 < np.sum(slots == 1) <= 192 and {*slots[5000:].tolist()} == {2}
+
+
+def test_adaptive_leaves_a_worker_alone_that_does_not_run() -> None:
+    """For 20 times as long as it had stood when that was seen; then it has its share again."""
+    made = _paced(60_000, 500, "one worker")
+    stalled = slice(10_000, 14_000)  # 2 ms
+    made.steps["take"][stalled] = 0
+    slots = run("adaptive", made).slots
+    assert slots[1000:10_000].all()
+    gone = np.flatnonzero(slots[10_000:] == 0)[0] + 10_000
+    back = np.flatnonzero(slots[14_000:] == 1)[0] + 14_000
+    assert gone < 10_000 + 3 * 64, "the limit keeps it from getting more"
+    assert 21_000 - 64 < back - 10_000 < 24_200 and slots[back:].all()
