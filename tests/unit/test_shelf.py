@@ -195,3 +195,15 @@ def test_adaptive_leaves_a_worker_alone_that_does_not_run() -> None:
     back = np.flatnonzero(slots[14_000:] == 1)[0] + 14_000
     assert gone < 10_000 + 3 * 64, "the limit keeps it from getting more"
     assert 21_000 - 64 < back - 10_000 < 24_200 and slots[back:].all()
+
+
+@pytest.mark.parametrize(("when", "slot"), [(232, 0), (233, 1)])
+def test_safe_leaves_the_nics_core_when_its_poll_has_ended(when: int, slot: int) -> None:
+    """A mark is set at packet 64; the 169th comes a jiffy (1.049 ms) later; with 64 from then on a poll
+    has ended that flushed all from before the mark."""
+    made = _paced(300, 10_000, "one worker")
+    made.steps["take"][:100] = 0
+    made.steps["others"][0] = 512  # so both flows begin on the NIC's core
+    made.packets["flow"][[10, when]] = made.packets["hash"][[10, when]] = 2
+    slots = run("safe", made).slots
+    assert slots[10] == 0 and slots[when] == slot
