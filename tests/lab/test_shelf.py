@@ -8,8 +8,11 @@ from bench.lab import Lab
 from bench.sink import Sink, Window
 from bench.traffic import Traffic
 from bench.wire import Wire
+from steering import stock
 from steering.datapath import Datapath, Units
 from steering.layout import header
+from steering.spec import Spec
+from steering.undo import Changes
 from steering.waiting import wait_for
 
 pytestmark = pytest.mark.needs("cpumap programs", "tc links")
@@ -22,14 +25,19 @@ def _moved(datapath: Datapath) -> int:
     return int(cores["moved"].sum())
 
 
-def test_safe_reorders_nothing_under_full_load(flannel: Lab, units: Units) -> None:
-    """One flow fills the worker's queue, so that it overflows; 64 light ones move to and fro meanwhile."""
+@pytest.mark.parametrize("coalescing", ["", "gro-list"])
+def test_safe_reorders_nothing_under_full_load(flannel: Lab, units: Units, coalescing: str) -> None:
+    """One flow fills the worker's queue, so that it overflows; 64 light ones move to and fro meanwhile. With
+    gro-list both cores hold packets back."""
+    specs = [Spec(coalescing)] if coalescing else []
     traffic = Traffic(flows=65, shares="8000" + ",1" * 64)
     with (
         Sink(flannel, Window(1024, 32768)) as sink,
         Wire(flannel, traffic, NIC_CORE) as wire,
+        Changes() as changes,
         attached(flannel, "safe:limit=96", units) as datapath,
     ):
+        stock.apply(flannel.target, Spec("none"), specs, NIC_CORE, changes)
         before, begun = wire.counts(), _moved(datapath)
 
         def is_enough() -> bool:
