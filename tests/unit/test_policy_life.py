@@ -163,6 +163,7 @@ def test_mistakes_of_the_python_half(knob: str, said: str, tmp_path: Path) -> No
             [f"policy.h:{BODY_LINE + 1}: 'nowhere' undeclared", f"policy.h:{BODY_LINE}: unused variable"],
         ),
     ],
+    ids=["no decision", "no struct", "no races", "twice", "two errors"],
 )
 def test_mistakes_of_the_c_half(c: str, said: list[str], tmp_path: Path) -> None:
     found = told(own(tmp_path / "mine", c=c))

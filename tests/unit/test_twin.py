@@ -100,6 +100,40 @@ def test_a_promise_that_is_not_kept_is_seen() -> None:
     assert [*promise.broken(Order.STRICT, {}, made, cells)]
 
 
+SAFE = """#include "backlog.h"
+struct policy_flow { __u64 mark; __u32 slot; __u32 pad; };
+struct policy_core { __u64 count_moves; };
+
+static ALWAYS_INLINE __u32 policy_slot(const struct packet *packet, const struct knobs *knobs,
+    struct policy_flow *flow, struct policy_core *core, const struct workers *workers)
+{
+    const struct worker *worker = &workers->worker[(flow->slot - 1) & (MAX_WORKERS - 1)];
+
+    (void)packet, (void)knobs;
+    if (!flow->slot || worker->done EARLY >= flow->mark) {
+        flow->slot = least_loaded(workers, 64);
+        core->count_moves++;
+    }
+    worker = &workers->worker[(flow->slot - 1) & (MAX_WORKERS - 1)];
+    flow->mark = worker->sent - worker->lost + 1;
+    return flow->slot;
+}
+"""
+
+
+def test_strict_order_is_told_from_nearly_strict(tmp_path: Path) -> None:
+    """Who waits until nothing of the flow is left in the old queue keeps it; who leaves one does not."""
+    for early, kept in (("", True), ("+ 1", False)):
+        twin = Twin(owned.own(tmp_path / "mine", c=SAFE.replace("EARLY", early)))
+        wrong = 0
+        for kind in trace.KINDS:
+            made = trace.make(kind, 20_000)
+            replay = twin.run(made, {"cell": 1})
+            wrong += len([*promise.broken(Order.STRICT, {}, made, replay)])
+        assert (wrong == 0) == kept
+        assert np.frombuffer(replay.cores, "<u8").sum() > 100, "it did move flows"
+
+
 def test_slots_that_do_not_exist_are_counted(own: Own) -> None:
     made = trace.make("one flow", 100)
     replay = Twin(own("return workers->count + 1;")).run(made, {"cell": 1})
