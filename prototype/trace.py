@@ -143,7 +143,7 @@ def _trace(name: str, rng: Generator, flows: NDArray[Any], workers: int, room: i
     steps["core"] = flows % 2  # as RSS would: a flow stays on its NIC core
     packets["queue"] = steps["core"]
     steps["room"] = room
-    packets["flags"] = np.where(packets["protocol"] == 6, _flags(rng, flows), 0)
+    packets["flags"] = np.where(packets["protocol"] == 6, _flags(rng.spawn(1)[0], flows), 0)
     if workers:
         _work(rng, packets["now"], idle, steps, workers)
     return Trace(name, packets, steps, workers)
