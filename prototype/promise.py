@@ -11,7 +11,8 @@ cell
     Packets of one cell, a run of one flow's packets to the same slot, do not overtake each other: as a slot
     is one queue, that always holds. So cells must be as long as promised: where the policy has a knob
     ``cell``, so many packets at least lie between two changes of a flow's slot. Flows that share their state
-    with others are excepted.
+    with others are excepted, and packets that open or end a connection: those may go a way of their own, and
+    count with the cells on both sides.
 unordered
     Nothing.
 """
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from prototype.trace import Trace
+from prototype.trace import CONTROL, Trace
 from prototype.twin import Replay
 from steering.policy import Order
 
@@ -59,15 +60,16 @@ def _overtaking(by_flow: NDArray[np.intp], trace: Trace, replay: Replay) -> Iter
 def _short(by_flow: NDArray[np.intp], cell: int, trace: Trace, replay: Replay) -> Iterator[str]:
     """Runs between two changes of slot that are shorter than a cell; a flow's first and last run may be."""
     own = by_flow[_alone(trace)[by_flow]]
-    flow, slot = _number(trace.packets["hash"][own]), replay.slots[own]
+    ordinary = np.flatnonzero(trace.packets["flags"][own] & CONTROL == 0)
+    flow, slot = _number(trace.packets["hash"][own])[ordinary], replay.slots[own][ordinary]
     same = flow[1:] == flow[:-1]
     changes = np.flatnonzero(same & (slot[1:] != slot[:-1])) + 1  # a run begins there
-    runs = np.diff(changes)
+    runs = ordinary[changes[1:]] - ordinary[changes[:-1] - 1] - 1  # with all others around it
     short = np.flatnonzero((runs < cell) & (flow[changes[1:]] == flow[changes[:-1]]))
     if len(short):
         first = changes[short[0]]
         yield (
-            f"{len(short)} cells are shorter than {cell} packets: first that of packet {own[first]}"
+            f"{len(short)} cells are shorter than {cell} packets: first that of packet {own[ordinary[first]]}"
             f" (slot {slot[first]}), of {runs[short[0]]}"
         )
 

@@ -19,7 +19,11 @@ KERNEL = _TRACE.constants["TRACE_KERNEL"]
 """Packets of a trace that the kernel's half takes."""
 FLOWS = _MAPS.constants["MAX_FLOWS"]
 CORES = _TRACE.constants["TRACE_CORES"]
-_EVERY = _TRACE.constants["EVERY_WORKER"]
+_FIN, _SYN, _RST = (_POLICY.constants[f"TCP_{name}"] for name in ("FIN", "SYN", "RST"))
+_ACK = 16
+CONTROL = _FIN | _SYN | _RST
+"""Flags of TCP packets that open or end a connection."""
+EVERY = _TRACE.constants["EVERY_WORKER"]
 _GOLDEN = 0x9E3779B1
 """Odd: multiplied by it, 32-bit numbers stay different."""
 _PHASE = 512
@@ -83,7 +87,7 @@ def _strangers(name: str, rng: Generator, count: int) -> Trace:
 def _full(name: str, rng: Generator, count: int) -> Trace:
     """Others fill every queue, and nobody takes anything out."""
     made = _trace(name, rng, rng.integers(0, 16, count), workers=4, room=256)
-    made.steps["worker"], made.steps["others"], made.steps["take"] = _EVERY, 256, 0
+    made.steps["worker"], made.steps["others"], made.steps["take"] = EVERY, 256, 0
     return made
 
 
@@ -139,9 +143,17 @@ def _trace(name: str, rng: Generator, flows: NDArray[Any], workers: int, room: i
     steps["core"] = flows % 2  # as RSS would: a flow stays on its NIC core
     packets["queue"] = steps["core"]
     steps["room"] = room
+    packets["flags"] = np.where(packets["protocol"] == 6, _flags(rng.spawn(1)[0], flows), 0)
     if workers:
         _work(rng, packets["now"], idle, steps, workers)
     return Trace(name, packets, steps, workers)
+
+
+def _flags(rng: Generator, flows: NDArray[Any]) -> NDArray[np.uint8]:
+    """TCP's: a flow begins with SYN, and some packets are the last of a connection, or say so."""
+    flags = rng.choice([_ACK, _ACK | _FIN, _ACK | _RST], len(flows), p=[0.99, 0.005, 0.005]).astype(np.uint8)
+    flags[np.unique(flows, return_index=True)[1]] = _SYN
+    return flags
 
 
 def _work(rng: Generator, now: NDArray[Any], idle: NDArray[Any], steps: NDArray[Any], workers: int) -> None:
@@ -158,5 +170,5 @@ def _work(rng: Generator, now: NDArray[Any], idle: NDArray[Any], steps: NDArray[
     steps["take"] = (taken + rng.random(count)).astype(np.uint32)
     steps["others"] = np.where(rng.random(count) < 1 / 16, rng.integers(0, 4, count), 0)
     # While nothing comes, all run, as fast as the slowest.
-    steps["worker"][idle] = _EVERY
+    steps["worker"][idle] = EVERY
     steps["take"][idle] = ((now - before)[idle] // _SLOWEST_NS).astype(np.uint32)

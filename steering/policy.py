@@ -47,6 +47,8 @@ class Policy:
     """When it is not."""
     needs_time: bool = False
     """Whether ``packet->now`` is read for every packet, which costs a clock."""
+    needs_through: bool = False
+    """Whether workers say which packets are past their core, which costs a clock for every batch."""
     contract: int = 1
     """POLICY_CONTRACT of the xdp/include/policy.h that it was written for."""
     name: str = ""
@@ -60,7 +62,12 @@ class Policy:
     def defines(self) -> dict[str, str | int]:
         """What steer.bpf.c is compiled with: where the C half is, and what ``struct knobs`` holds."""
         members = " ".join(f"__u32 {name};" for name in self.knobs) or "__u32 none;"
-        return {"POLICY": f'"{self.header}"', "KNOBS": members, "POLICY_NEEDS_TIME": int(self.needs_time)}
+        needs = {"TIME": self.needs_time, "THROUGH": self.needs_through}
+        return {
+            "POLICY": f'"{self.header}"',
+            "KNOBS": members,
+            **{f"POLICY_NEEDS_{what}": int(needed) for what, needed in needs.items()},
+        }
 
 
 def names() -> list[str]:

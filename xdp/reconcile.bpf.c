@@ -4,6 +4,7 @@
  * drops on the way into a queue, a backlog's credit would leak. Compiled together with steer.bpf.c.
  * Arguments as in the kernel's include/trace/events/xdp.h (since Linux 5.9). They tell of the whole machine.
  */
+#include "clear.h"
 #include "unit.h"
 
 /* (map id, frames queued, frames dropped, core) */
@@ -21,18 +22,28 @@ int on_cpumap_enqueue(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* (map id, frames taken out, dropped for want of memory, slept before, verdicts) */
+/* (map id, frames taken out, dropped for want of memory, slept before, verdicts). It comes behind deliver.bpf.c, which
+ * has counted them as done, and before GRO sees them; older kernels tell it behind that. */
 int on_cpumap_kthread(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u32 zero = 0, taken = ctx->args[1];
+	__u32 zero = 0, core = bpf_get_smp_processor_id(), frames = ctx->args[1], *slot;
 	struct settings *setting = settings.lookup(&zero);
 	struct deliver_counters *counters = deliver_counters.lookup(&zero);
+	struct workers *all = workers.lookup(&zero);
+	struct worker *worker;
 
-	if (!setting || !counters || (__u32)ctx->args[0] != setting->cpumap)
+	if (!setting || !counters || !all || (__u32)ctx->args[0] != setting->cpumap)
 		return 0;
 	counters->count[DELIVER_DROP_MEMORY] += (__u32)ctx->args[2];
-	if (LIKELY(taken))
+	if (LIKELY(frames))
 		counters->count[DELIVER_BULKS]++;
+	if (!POLICY_NEEDS_THROUGH)
+		return 0;
+	slot = slot_of_core.lookup(&core);
+	if (slot && *slot) {
+		worker = &all->worker[(*slot - 1) & (MAX_WORKERS - 1)];
+		clearing_step(&worker->clearing, worker->done, frames, bpf_ktime_get_ns());
+	}
 	return 0;
 }
 

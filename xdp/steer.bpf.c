@@ -175,6 +175,7 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 	packet.now = POLICY_NEEDS_TIME ? bpf_ktime_get_ns() : 0;
 	packet.flow = index;
 	packet.protocol = inner.ip.protocol;
+	packet.flags = inner.flags;
 	packet.queue = (__u16)ctx->rx_queue_index;
 	slot = policy_slot(&packet, knob, &flow->state, core, all);
 	verdict = STEER_REFUSED_SLOT;

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ground import WORKER_CORE, planned
+from owned import own
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from bench.cost import route_of
 from bench.frame import build
@@ -138,6 +142,27 @@ def test_a_slot_that_does_not_exist_is_refused_and_counted(tmp_path: Path) -> No
         verdict, data = bpf.test_run(unit.program, FRAME)
         assert (verdict, data) == (bpf.XDP_PASS, FRAME)
         assert unit.totals().steer["refused_slot"] == unit.totals().passed == 1
+
+
+def test_a_policy_is_told_the_flags_of_tcp(tmp_path: Path) -> None:
+    """Each of the eight, and none of a datagram, whatever it has there."""
+    mine = own(tmp_path / "mine", f"return packet->flags == packet->length - {14 + 20 + 20};")
+    link, inside = Ether(dst=LAB.nic_mac, src=LAB.wire_mac), Ether(dst=ROUTE.mac, src=LAB.peer_mac)
+    outer = link / IP(dst=ROUTE.local, src=ROUTE.remote) / UDP(sport=49152, dport=ROUTE.port, chksum=0)
+    packet = inside / IP(dst=LAB.containers[0].ip, src=LAB.peer_ip)
+    with Unit(planned(f"@{mine.folder}"), 1) as unit:
+        unit.serve(unit.plan, LAB.nic_mac)
+        unit.route([ROUTE])
+
+        def told(layer4: Packet) -> bool:
+            frame = outer / struct.pack(">II", 8 << 24, ROUTE.vni << 8) / packet / layer4
+            return bpf.test_run(unit.program, bytes(frame))[0] == REDIRECT
+
+        for flags in (0, *(1 << bit for bit in range(8)), 255):
+            assert told(TCP(flags=flags) / bytes(flags))
+            assert not told(TCP(flags=flags) / bytes(flags + 1))
+        assert told(UDP() / bytes([255] * 12)), "0 flags, and as long as a TCP segment without payload"
+        assert not told(UDP() / bytes([255] * 13))
 
 
 def test_a_worker_is_told_by_its_core() -> None:

@@ -38,6 +38,11 @@ WHERE = {
     "flowcell:cell=1,local=100": LOCAL,
     "backlog:cell=64,limit=0": LOCAL,  # never room for a cell
     "backlog:cell=1,limit=8192": REMOTE,  # room always
+    "twochoice:cell=1,limit=8192": REMOTE,
+    "flowlet:gap=1000000": REMOTE,
+    "elephant:heavy=1,limit=8192": REMOTE,
+    "safe:limit=8192": REMOTE,
+    "adaptive:light=1": LOCAL,  # 64 packets in less than that are none
 }
 DELIVERIES = pytest.mark.parametrize("deliver", ["peer", "veth"])
 

@@ -117,7 +117,7 @@ MISTAKES = (
     "'variants' names one twice",
     "variant 'flanel/none': unknown case 'flanel': choose from docker, flannel, linux, native",
     "variant 'flannel/backlog:cel=3': unknown knob",
-    "variant 'nonesuch': unknown steering 'nonesuch': choose from backlog",
+    "variant 'nonesuch': unknown steering 'nonesuch': choose from adaptive",
     "variant 'native/local': ",
     "'baseline' is 'native/none': choose from flannel/none, ",
     "'pairs' has ['flannel/none']: write two variants",

@@ -18,14 +18,19 @@ def read(text: str) -> plan.Plan:
 
 
 def test_the_shelf() -> None:
-    assert policy.names() == ["backlog", "flowcell", "local", "pin", "roundrobin"]
     orders = {name: policy.find(Spec.parse(name)).order for name in policy.names()}
     assert orders == {
+        "adaptive": Order.CELL,
         "backlog": Order.CELL,
         "flowcell": Order.CELL,
+        "hash": Order.STRICT,
+        "elephant": Order.CELL,
+        "flowlet": Order.CELL,
         "local": Order.STRICT,
         "pin": Order.STRICT,
         "roundrobin": Order.UNORDERED,
+        "safe": Order.STRICT,
+        "twochoice": Order.CELL,
     }
 
 
@@ -57,7 +62,7 @@ def test_plans_that_differ_in_knobs_share_a_unit() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("spread", "unknown policy 'spread': choose from backlog, flowcell, local, pin, roundrobin"),
+        ("spread", f"unknown policy 'spread': choose from {', '.join(policy.names())}"),
         ("backlog:size=3", "unknown knob of policy 'backlog' 'size': choose from cell, deliver, limit, mask"),
         ("backlog:cell=0", "cell=0 is out of range: choose from 1 to 4096 packets"),
         ("backlog:cell=many", "cell=many: a number in packets is wanted"),

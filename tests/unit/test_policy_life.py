@@ -102,7 +102,7 @@ def test_without_a_kernel_half_a_check_is_no_success(
         ("new Mine", "'Mine' is no name of a policy: small letters, digits and '-'"),
         ("new mine --in /nowhere", "can't make '/nowhere/mine': No such file or directory"),
         ("new proc --in /", "'/proc' is there already: choose another name"),
-        ("show nonsense", "unknown policy 'nonsense': choose from backlog, "),
+        ("show nonsense", "unknown policy 'nonsense': choose from adaptive, "),
         ("check ./nonsense", "no policy in 'nonsense': policy.py is missing"),
     ],
 )

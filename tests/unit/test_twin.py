@@ -90,7 +90,7 @@ def test_a_promise_that_is_not_kept_is_seen() -> None:
     assert "packets overtake others of their flow: first packet " in str(
         [*promise.broken(Order.STRICT, {}, made, spread)]
     )
-    assert "cells are shorter than 2 packets: first that of packet 1 (slot 1), of 1" in str(
+    assert "cells are shorter than 2 packets: first that of packet 2 (slot 2), of 1" in str(
         [*promise.broken(Order.CELL, {"cell": 2}, made, spread)]
     )
     assert [*promise.broken(Order.UNORDERED, {}, made, spread)] == []

@@ -61,7 +61,7 @@ def test_what_the_doctor_must_find() -> None:
         ("none+gro+udp-forward", "'gro\\+udp-forward': choose one of gro, gro-list, udp-forward"),
         (
             "spread",
-            "unknown steering 'spread': choose from backlog, flowcell, local, none, pin, rfs, rfs-veth",
+            "unknown steering 'spread': choose from adaptive, backlog, elephant, ",
         ),
         ("local:cell=1", "unknown knob of policy 'local' 'cell': choose from deliver, mask, nice, queue"),
         ("none:mask=1", "unknown knob of 'none' 'mask': choose from netfilter"),
@@ -82,7 +82,7 @@ def test_mistakes_name_the_thing_and_what_is_allowed(text: str, told: str) -> No
     ("arguments", "told"),
     [
         (("moon/none", "none"), "unknown case 'moon': choose from docker, flannel, linux, native"),
-        (("none", "spread"), "unknown steering 'spread': choose from backlog, flowcell, local, none"),
+        (("none", "spread"), "unknown steering 'spread': choose from adaptive, backlog, elephant, "),
         (("none", "backlog:cell=0"), "cell=0 is out of range: choose from 1 to 4096 packets"),
         (("none", "local:mask=8000000000000000"), "core 63 is not to be used here: choose from"),
         (("none", "none", "--core", "4096"), "core 4096 is not to be used here: choose from"),

@@ -40,4 +40,16 @@ static ALWAYS_INLINE __u32 least_loaded(const struct workers *workers, __u32 mos
 	return (__u32)best & 0xff;
 }
 
+/* Of two workers, by their places, the slot of that with the smaller backlog, of at most `most`; the first one's where
+ * they are alike; else LOCAL_SLOT. */
+static ALWAYS_INLINE __u32 less_loaded(const struct workers *workers, __u32 one, __u32 two, __u32 most)
+{
+	__u64 first = backlog_of(&workers->worker[one & (MAX_WORKERS - 1)]);
+	__u64 second = backlog_of(&workers->worker[two & (MAX_WORKERS - 1)]);
+
+	if (first > most && second > most)
+		return LOCAL_SLOT;
+	return second < first ? two + 1 : one + 1;
+}
+
 #endif

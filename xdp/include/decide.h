@@ -26,6 +26,7 @@ static ALWAYS_INLINE void step_run(struct worker *worker, const struct step *ste
 {
 	__u64 waiting;
 
+	worker->clearing.through = worker->done; /* a later batch begins */
 	step_enqueue(worker, step->others, step->room);
 	waiting = worker->sent - worker->lost - worker->done;
 	worker->done += step->take < waiting ? step->take : waiting;

@@ -12,6 +12,7 @@
 #define ECN_ECT_1 1
 #define ECN_CE 3
 #define TCP_BYTES 20
+#define TCP_FLAGS 13 /* where they are */
 
 /* What UDP and TCP begin with. */
 struct layer4 {
@@ -24,6 +25,7 @@ struct inner {
 	struct ethhdr *ethernet;
 	struct ip ip;
 	struct layer4 *layer4;
+	__u8 flags; /* TCP's; 0 of UDP */
 };
 
 static ALWAYS_INLINE int parse_inner(struct cursor *cursor, struct inner *found)
@@ -46,6 +48,7 @@ static ALWAYS_INLINE int parse_inner(struct cursor *cursor, struct inner *found)
 	if (found->ip.protocol == PROTO_TCP) {
 		if ((void *)layer4 + TCP_BYTES > cursor->end)
 			return STEER_PASS_LENGTH;
+		found->flags = AT(__u8, (void *)layer4 + TCP_FLAGS);
 	} else if (found->ip.protocol != PROTO_UDP) {
 		return STEER_PASS_INNER;
 	}

@@ -24,6 +24,8 @@
  *            policy's own, by which it may be watched: __u64, and never set back
  *   workers  each worker's backlog: a cache line that its core has just written, so once a cell rather than once a
  *            packet (backlog.h). Only we write them, and what the kernel drops is in `lost`
+ *            Which packets are past a worker's core, too, is known only if the Python half says `needs_through`: a clock for
+ *            every batch of a worker, and `through` of its clearing, once a pause rather than once a packet
  *
  * Another version of this contract has another number, and the Python half says for which it was written.
  * Declarations only: Python reads this file.
@@ -35,6 +37,9 @@
 #define MAX_WORKERS 64
 #define FLOW_STATE_BYTES 56
 #define LOCAL_SLOT 0
+#define TCP_FIN 1
+#define TCP_SYN 2
+#define TCP_RST 4
 
 /* What a policy may know of the packet. */
 struct packet {
@@ -44,7 +49,16 @@ struct packet {
 	__u16 length;   /* of the inner frame, bytes */
 	__u16 queue;    /* receive queue it arrived on */
 	__u8 protocol;  /* inner IP protocol: 6 TCP, 17 UDP */
-	__u8 pad[3];
+	__u8 flags;     /* TCP's (TCP_SYN …), 0 of UDP */
+	__u8 pad[2];
+};
+
+/* What is past all that runs on a core: see clear.h, which keeps it. */
+struct clearing {
+	__u64 through; /* of the packets that the core has taken, so many are */
+	__u64 mark;    /* so many will be next */
+	__u64 since;   /* when that was set, ns */
+	__u64 behind;  /* packets taken since, from a jiffy after it on */
 };
 
 /* One worker's queue, seen from both ends; each end has a cache line of its own. */
@@ -54,7 +68,8 @@ struct worker {
 	__u64 core; /* which core that is */
 	__u64 sent_line[5];
 	__u64 done; /* taken out by the worker */
-	__u64 done_line[7];
+	struct clearing clearing; /* 0 unless the Python half says `needs_through` */
+	__u64 done_line[3];
 };
 
 /* Slot s is worker[s - 1]. */
