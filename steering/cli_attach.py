@@ -14,7 +14,7 @@ from steering.errors import BadInput
 if TYPE_CHECKING:
     from steering.choice import Choice
 
-DEFAULT = "backlog"
+DEFAULT = "adaptive"
 
 
 def register(app: typer.Typer) -> None:

@@ -4,6 +4,7 @@ Headers read here hold declarations only (enum, struct, #define NAME NUMBER); co
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,6 +19,9 @@ _ENUMERATOR = re.compile(r"^\s*([A-Z][A-Z0-9_]*)\b[^,/\n]*,?[ \t]*/\*\s*(.*?)\s*
 _DEFINE = re.compile(r"^#define\s+([A-Z][A-Z0-9_]*)\s+(0x[0-9a-fA-F]+|\d+)U?L*\b", re.M)
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
 _GUARD = re.compile(r"^#(?:ifndef|endif|define\s+OVERSPRAY_\w+\s*$).*$", re.M)
+_INCLUDED = re.compile(r'^#include\s+"([\w.]+)"', re.M)
+_STRUCT = re.compile(r"\bstruct\s+(\w+)\s*{([^{}]*)}\s*;")
+_WORD = re.compile(r"\b([A-Z][A-Z0-9_]*)\b")
 _PACKED = "__attribute__((packed))"
 
 
@@ -54,20 +58,26 @@ def header(name: str) -> Header:
 
 
 def struct_in(text: str, name: str) -> np.dtype[np.void]:
-    """``struct NAME`` of a policy's header, whose members may be arrays of policy.h's constants.
+    """``struct NAME`` of a policy's header, with what that and the headers that it includes declare.
 
     Empty where it is of a form that is not read here: only its counters are wanted.
     """
-    found = re.search(rf"\bstruct\s+{name}\s*{{([^{{}}]*)}}\s*;", _COMMENT.sub("", text))
-    if not found:
-        return np.dtype([])
-    ffi, constants = cffi.FFI(), header("policy.h").constants
-    members = re.sub(r"\b[A-Z][A-Z0-9_]*\b", lambda word: str(constants.get(word[0], word[0])), found[1])
+    included = (INCLUDE / each for each in ["policy.h", *_INCLUDED.findall(text)])
+    texts = [*(file.read_text() for file in included if file.exists()), text]
+    constants = dict(header("policy.h").constants)
+    ffi = cffi.FFI()
+    ffi.cdef(_TYPES)
+    for plain in (_COMMENT.sub("", each) for each in texts):
+        constants |= {key: int(value, 0) for key, value in _DEFINE.findall(plain)}
+        for found, members in _STRUCT.findall(plain):
+            words = (str(constants.get(word, word)) for word in _WORD.split(members))
+            known = "".join(words)
+            with suppress(cffi.CDefError, cffi.FFIError):
+                ffi.cdef(f"struct {found} {{{known}}};")
     try:
-        ffi.cdef(f"{_TYPES} struct {name} {{{members}}};")
         shape: np.dtype[np.void] = np.dtype(_dtype(ffi.typeof(f"struct {name}")))
         return shape
-    except (cffi.CDefError, cffi.FFIError, KeyError):
+    except (cffi.CDefError, cffi.FFIError, KeyError, AttributeError, TypeError):
         return np.dtype([])
 
 

@@ -77,7 +77,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("ab docker/none native/none --outer-ip six", "--outer-ip"),
         ("ab docker/none native/none --ip 6 --mtu 1279", "choose from 1280"),
         ("ab docker/none native/none --outer-ip 6 --mtu 1179", "choose from 1180"),
-        ("ab --on x rps backlog", "live overlay 'rps': choose from backlog, flowcell, local, none"),
+        ("ab --on x rps backlog", "live overlay 'rps': choose from adaptive, backlog"),
         ("ab --on x none:netfilter=1 backlog", "stock steering is left as it is on a live"),
         ("ab --on x flannel/none backlog", "'flannel/none' names a case, and a live overlay is one"),
         ("ab --on x none backlog+slow", "unknown coalescing 'slow'"),

@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from rich.console import Console, Group
 
 from steering.layout import struct_in
+from steering.policy import SHELF
 from steering.top import between, tables
 
 
@@ -56,6 +58,12 @@ def test_where_nothing_came_nothing_is_divided_by_it() -> None:
 def test_another_policys_counts_are_not_subtracted() -> None:
     now = status(100, 40, policy="other")
     assert between(status(100, 80), now, 1.0)["policy_counts"] == {}
+
+
+@pytest.mark.parametrize(("name", "counts"), [("safe", ["count_moved"]), ("adaptive", ["count_stalls"])])
+def test_the_shelfs_counters_are_found(name: str, counts: list[str]) -> None:
+    shape = struct_in((SHELF / name / "policy.h").read_text(), "policy_core")
+    assert [each for each in shape.names or () if each.startswith("count_")] == counts
 
 
 def test_the_counters_of_a_policy_are_found_in_its_header() -> None:
