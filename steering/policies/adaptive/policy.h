@@ -16,7 +16,7 @@
 
 #define CELL 64          /* NAPI's weight */
 #define LIMIT 192        /* largest backlog of a worker, the new cell included */
-#define STALL_NS 500000  /* without a packet taken: about to be a time slice, not an interrupt */
+#define STALL_NS 500000  /* without a packet taken: no interrupt takes so long, another's time slice does */
 #define REST 20          /* times the stall */
 
 struct policy_flow {

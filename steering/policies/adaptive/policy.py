@@ -16,6 +16,6 @@ POLICY = Policy(
         ),
     },
     good="when one knows neither traffic nor machine: nothing needs to be tuned",
-    drowns="light flows that are too much for the NIC's core together: none of them moves",
+    drowns="light flows that fill the NIC's core together; a core that is full below 0.8 Mpps: raise light",
     needs_time=True,
 )
