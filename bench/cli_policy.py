@@ -68,7 +68,9 @@ def show(named: _Named, as_json: _Json = False) -> None:
     typer.echo(f"order   {found.order}")
     typer.echo(f"good    {found.good}")
     typer.echo(f"drowns  {found.drowns}")
-    typer.echo(f"needs   {'a clock for every packet' if found.needs_time else 'nothing of the kernel'}")
+    needs = ["a clock for every packet"] * found.needs_time
+    needs += ["a clock and a look for every batch of a worker"] * found.needs_through
+    typer.echo(f"needs   {', '.join(needs) or 'nothing of the kernel'}")
     typer.echo(f"files   {found.header}\n        {found.folder / 'policy.py'}")
     _print_knobs(found.knobs)
 
@@ -175,6 +177,7 @@ def _policy_as_dict(policy: "Policy") -> dict[str, Any]:
         "good": policy.good,
         "drowns": policy.drowns,
         "needs_time": policy.needs_time,
+        "needs_through": policy.needs_through,
         "contract": policy.contract,
         "files": [str(policy.header), str(policy.folder / "policy.py")],
     }
