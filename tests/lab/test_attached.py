@@ -185,7 +185,7 @@ def test_policies_and_knobs_are_changed_while_packets_flow(flannel: Lab) -> None
 
 
 BAD = {
-    ("swap", "best", "--on", "nic0"): "unknown policy 'best': choose from backlog",
+    ("swap", "best", "--on", "nic0"): "unknown policy 'best': choose from adaptive, backlog",
     ("swap", "@nowhere", "--on", "nic0"): "no policy in '",
     (
         "swap",

@@ -41,6 +41,7 @@ def test_the_readmes_sentences_are_the_saved_runs() -> None:
     assert [line.removeprefix("* ") for line in part("findings").splitlines()] == reports.sentences(made())
 
 
+@pytest.mark.long
 def test_tables_and_pictures_are_made_from_the_samples(tmp_path: Path) -> None:
     reports.write(reports.of([RUN]), tmp_path)
     drawn = [file for file in tmp_path.iterdir() if file.suffix in (".svg", ".md")]
