@@ -11,9 +11,10 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -27,10 +28,11 @@ from steering import control, discover, netns
 from steering.attach import How
 from steering.choice import Choice
 from steering.controller import Controller
-from steering.waiting import wait_for
 
 LOOKS, STARTS, IDLE_S = 20, 20, 30.0
 CONTAINERS = 100
+Said = SimpleQueue[tuple[float, str]]
+"""Lines, and when each was said, monotonic."""
 _FIRST = 80
 """As many as one lab may have: the others are behind a second overlay."""
 
@@ -85,9 +87,9 @@ def many() -> Iterator[Lab]:
 
 
 @contextmanager
-def running(lab: Lab) -> Iterator[dict[str, float]]:
-    """A controller in a thread; when it said what, monotonic."""
-    said: dict[str, float] = {}
+def running(lab: Lab) -> Iterator[Said]:
+    """A controller in a thread, and what it says."""
+    said: Said = SimpleQueue()
     reading, writing = os.pipe()
 
     def run() -> None:
@@ -95,18 +97,26 @@ def running(lab: Lab) -> Iterator[dict[str, float]]:
             one.run(reading)
 
     def say(line: str) -> None:
-        said[line] = time.monotonic()
+        said.put((time.monotonic(), line))
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        wait_for(lambda: any(line.startswith("serving ") for line in said), "it to serve")
+        heard(said, lambda line: line.startswith("serving "))
         yield said
     finally:
         os.write(writing, b"1")
         thread.join()
         os.close(reading)
         os.close(writing)
+
+
+def heard(said: Said, wanted: Callable[[str], bool]) -> float:
+    """When such a line was said. Nothing is polled meanwhile: who says it needs the interpreter."""
+    while True:
+        moment, line = said.get(timeout=60)
+        if wanted(line):
+            return moment
 
 
 def following(lab: Lab) -> list[float]:
@@ -116,18 +126,13 @@ def following(lab: Lab) -> list[float]:
     with netns.entered(lab.names[plan.overlay_role]), IPRoute() as ip, running(lab) as said:
         [port], [bridge] = ip.link_lookup(ifname=each.veth), ip.link_lookup(ifname=plan.bridge)
         for _ in range(STARTS):
-            said.clear()
             ip.link("set", index=port, master=0)
-            wait_for(lambda: any(each.mac not in line for line in said), "it to see that one go")
+            heard(said, lambda line: each.mac not in line)
             time.sleep(2 * max(0.1, timed(discover.discover)))  # it rests after a look
-            said.clear()
             begun = time.monotonic()
             ip.link("set", index=port, master=bridge)
             ip.fdb("add", ifindex=port, lladdr=each.mac, flags=0x04, state=0x40)
-            served = wait_for(
-                lambda: [at for line, at in said.items() if each.mac in line], "it to be served"
-            )
-            taken.append(served[0] - begun)
+            taken.append(heard(said, lambda line: each.mac in line) - begun)
     return taken
 
 

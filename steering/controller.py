@@ -23,7 +23,7 @@ _KEPT = 50
 """Lines of what was said last that `overspray status` can still show."""
 _REST_S = 1.0
 """At most, between two looks at a host where something changes all the time."""
-_SELDOM_S, _SHARE = 10.0, 0.005
+_SELDOM_S, _SHARE = 20.0, 0.005
 """Rules make no event, nor does what is in namespaces that the NIC's has no number for: so it looks again
 after a while, which may take that share of a core. After a quick look it does so when it has rested."""
 

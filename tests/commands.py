@@ -2,7 +2,12 @@
 
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+
+from bench.cli import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,3 +33,19 @@ def overspray(*arguments: str, before: tuple[str, ...] = ()) -> "subprocess.Comp
         text=True,
         timeout=50,
     )
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def here(*arguments: str) -> Done:
+    """Run the command in this process, where there are many: what takes longest is to start one."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = run(arguments)
+    return Done(code, out.getvalue(), err.getvalue())

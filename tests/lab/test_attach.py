@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from attaching import attached, host_links, macs
-from commands import overspray
+from commands import here, overspray
 from ground import NIC_CORE, WORKER_CORE
 from pyroute2 import IPRoute
 
@@ -64,6 +64,7 @@ def test_every_packet_takes_the_fast_path_and_then_all_is_as_it_was(overlay: Lab
     assert host_links(overlay) == before
 
 
+@pytest.mark.parametrize("overlay", ["docker"], indirect=True)
 def test_generic_xdp_is_for_those_who_ask_for_it(overlay: Lab) -> None:
     before = host_links(overlay)
     with (
@@ -148,7 +149,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
 ) -> None:
     before = host_links(flannel)
     with netns.entered(flannel.host_ns):
-        done = overspray("attach", *arguments)
+        done = here("attach", *arguments)
     told = told.replace("{vni}", str(flannel.plan.vni))
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr and done.stderr.count("\n") == 1

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from attaching import attached, host_links, macs
 from commands import overspray
 from ground import NIC_CORE, WORKER_CORE
@@ -102,6 +103,7 @@ def test_one_vni_is_served_alone_where_that_is_asked_for(flannel: Lab) -> None:
         assert not any("VNI 42" in line for line in running.said)
 
 
+@pytest.mark.parametrize("overlay", ["docker"], indirect=True)
 def test_overlays_are_followed_as_they_come_and_go(overlay: Lab) -> None:
     """The second one comes twice: its namespace may have the number of the one that went."""
     with attached(overlay) as running:

@@ -7,18 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from attaching import attached, host_links, macs
-from commands import ROOT
+from commands import ROOT, Done, here
 from ground import NIC_CORE, WORKER_CORE
 
-from bench.cli import run
 from bench.lab import Lab
 from bench.seen import passing
 from bench.sink import Sink
@@ -36,20 +33,10 @@ N = 640
 OVERSPRAY = str(Path(sys.executable).with_name("overspray"))
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def typed(lab: Lab, *arguments: str) -> Done:
-    """The command, in the lab's host namespace; in this process, for there are many."""
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, netns.entered(lab.host_ns):
-        code = run(arguments)
-    return Done(code, out.getvalue(), err.getvalue())
+    """The command, in the lab's host namespace."""
+    with netns.entered(lab.host_ns):
+        return here(*arguments)
 
 
 def answered(lab: Lab, *arguments: str) -> Any:
@@ -100,6 +87,7 @@ def kept(lab: Lab, *arguments: str) -> Iterator[list[str]]:
         keeper.communicate(timeout=60)
 
 
+@pytest.mark.parametrize("overlay", ["docker"], indirect=True)
 def test_detached_it_outlives_its_terminal_and_ends_when_told(overlay: Lab) -> None:
     before = host_links(overlay)
     policy = f"roundrobin:mask={1 << WORKER_CORE:x}"
@@ -260,6 +248,7 @@ def test_killed_its_guardian_puts_the_host_right(overlay: Lab) -> None:
         wire.send_windowed(N, lambda: sink.delivered)
 
 
+@pytest.mark.parametrize("overlay", ["docker"], indirect=True)
 def test_where_the_guardian_is_killed_too_the_next_command_does(overlay: Lab) -> None:
     before = host_links(overlay)
     with attached(overlay) as running:

@@ -103,7 +103,8 @@ def test_a_workers_thread_steps_back_as_the_plan_says(flannel: Lab, units: Units
         assert os.getpriority(os.PRIO_PROCESS, thread) == 0
 
 
-def test_swaps_under_traffic_lose_nothing(flannel: Lab, units: Units) -> None:
+@pytest.mark.parametrize("swaps", [20, pytest.param(200, marks=pytest.mark.long)])
+def test_swaps_under_traffic_lose_nothing(flannel: Lab, units: Units, swaps: int) -> None:
     plans = [planned(text) for text in ("local", "pin", "roundrobin", "flowcell", "backlog:limit=64")]
     with Sink(flannel) as sink, Wire(flannel, Traffic(), NIC_CORE) as wire:
         with Datapath(flannel.target, plans[0], units) as datapath:
@@ -119,7 +120,7 @@ def test_swaps_under_traffic_lose_nothing(flannel: Lab, units: Units) -> None:
             thread = threading.Thread(target=traffic, daemon=True)
             thread.start()
             try:
-                for turn in range(1, 21):
+                for turn in range(1, swaps + 1):
                     before = wire.sent
                     datapath.swap(plans[turn % len(plans)])
                     # Traffic between any two, or a slow thread would make this test say nothing.
