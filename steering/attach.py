@@ -4,7 +4,9 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from steering import attached, cores, discover, served, stock
+from pyroute2 import IPRoute
+
+from steering import attached, cores, discover, links, netns, served, stock
 from steering.choice import Choice
 from steering.chosen import choose
 from steering.closing import Closing
@@ -53,6 +55,9 @@ class Attachment(Closing):
                 raise BadInput(
                     f"attach to '{device}': it has an XDP program already ({self.nic.xdp}): detach that first"
                 )
+            self.bypassed = self._rules()
+            if self.bypassed and not how.bypass:
+                raise BadInput(f"attach to '{device}': {self.bypassed}: add --bypass if that may be")
             self.overlays = served.behind(found, self.nic, how.vni, how.bypass)
             served.require_some(found, self.nic, how.vni, self.overlays)
             target = served.target_of(found, self.nic, self.overlays)
@@ -100,7 +105,14 @@ class Attachment(Closing):
 
     def lines(self) -> list[str]:
         """What is served, and what is left alone and why."""
-        return [line for each in self.overlays for line in each.lines()]
+        own = [f"bypassed on {self.nic.name}: {self.bypassed}"] * bool(self.bypassed)
+        return own + [line for each in self.overlays for line in each.lines()]
+
+    def _rules(self) -> str:
+        """Somebody's tc on the NIC itself; to be asked before ours is there."""
+        with netns.entered(self.nic.namespace.path), IPRoute() as ip:
+            found = links.tc(ip, [self.nic.index])[self.nic.index]
+        return f"tc on it ({', '.join(found)}) would see packets without their tunnel" if found else ""
 
     def refresh(self, quick: bool = False) -> list[str]:
         """Look again, and serve what is there now; what has changed, for people.

@@ -15,6 +15,7 @@ from steering.errors import BadInput, OversprayError
 
 FOLDER = Path("/run/overspray/control")
 _MOST = 1 << 20
+_SO_SNDBUFFORCE = 32
 _PATIENCE_S = 1.0
 """A controller has packets to look after: how long it waits for someone to say what they connected for."""
 
@@ -69,7 +70,7 @@ class Server(Closing):
         connection, _ = self._socket.accept()
         with suppress(OSError, ValueError):
             connection.settimeout(_PATIENCE_S)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
+            connection.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _MOST)
             words = json.loads(connection.recv(_MOST))
             if isinstance(words, dict):
                 return Request(connection, words)

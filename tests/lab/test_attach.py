@@ -166,6 +166,21 @@ def test_a_foreign_program_is_left_alone(flannel: Lab) -> None:
             assert host_links(flannel)["nic0"]
 
 
+def test_somebodys_tc_on_the_nic_is_named_and_left_alone(flannel: Lab) -> None:
+    with (
+        Program(returning(bpf.TCX_NEXT), Kind.TC, "rules") as program,
+        netns.entered(flannel.host_ns),
+        Link(program.fd, flannel.nic_index, bpf.ATTACH_TCX_INGRESS),
+    ):
+        done = here("attach", "nic0")
+        assert done.returncode == 2
+        assert "would see packets without their tunnel: add --bypass if that may be" in done.stderr
+        with attached(flannel, "--bypass") as running:
+            running.await_line(lambda line: line.startswith("bypassed on nic0: tc on it (1 tcx program on"))
+            running.await_serving(*macs(flannel))
+            assert running.end()[0] == 0
+
+
 def test_rules_are_skipped_only_where_that_is_allowed(flannel: Lab) -> None:
     with (
         Program(returning(bpf.TCX_NEXT), Kind.TC, "rules") as program,
