@@ -18,13 +18,14 @@ POLICY = f"roundrobin:mask={1 << WORKER_CORE:x}"
 
 
 class Attached:
-    """A controller that runs, in the lab's host namespace."""
+    """A controller that runs, in the lab's host namespace; ``before`` it stands what it is run by."""
 
-    def __init__(self, lab: Lab, *more: str) -> None:
-        line = command("attach", lab.plan.nic, "--policy", POLICY, "--json", *more)
+    def __init__(self, lab: Lab, *more: str, before: tuple[str, ...] = ()) -> None:
+        line = [*before, *command("attach", lab.plan.nic, "--policy", POLICY, "--json", *more)]
+        pipe = subprocess.PIPE
         with netns.entered(lab.host_ns):
             self.process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                line, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
             )
         self.said: list[str] = []
 
@@ -61,8 +62,8 @@ class Attached:
 
 
 @contextmanager
-def attached(lab: Lab, *more: str) -> Iterator[Attached]:
-    running = Attached(lab, *more)
+def attached(lab: Lab, *more: str, before: tuple[str, ...] = ()) -> Iterator[Attached]:
+    running = Attached(lab, *more, before=before)
     try:
         yield running
     finally:
