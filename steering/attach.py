@@ -32,6 +32,8 @@ class How:
     """Packets may skip rules."""
     generic: bool = False
     """By generic XDP, which makes an skb first and is slow, but is there on every device."""
+    force: bool = False
+    """Another's XDP program on the NIC is taken off meanwhile (`steering.controller`)."""
 
 
 class Attachment(Closing):
@@ -53,7 +55,8 @@ class Attachment(Closing):
             stack.enter_context(attached.held(self.nic))
             if self.nic.xdp:
                 raise BadInput(
-                    f"attach to '{device}': it has an XDP program already ({self.nic.xdp}): detach that first"
+                    f"attach to '{device}': it has an XDP program already ({self.nic.xdp}): detach that"
+                    " first, or add --force, which puts it back in the end"
                 )
             self.bypassed = self._rules()
             if self.bypassed and not how.bypass:

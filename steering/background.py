@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 
 _FIRST = 3
 """The descriptors below are stdin, stdout and stderr."""
@@ -10,15 +11,15 @@ _KILLED = 128
 """A shell adds the signal's number."""
 
 
-def close_all(keep: int, streams: bool = True) -> int:
-    """Close every descriptor but one, whose number is returned: whoever waits for the others' end need not
-    wait for us. With ``streams`` stdin, stdout and stderr lead nowhere."""
-    if keep != _FIRST:
-        os.dup2(keep, _FIRST, inheritable=False)
-    os.closerange(_FIRST + 1, os.sysconf("SC_OPEN_MAX"))
+def close_all(*keep: int, streams: bool = True) -> None:
+    """Close every descriptor but these: whoever waits for the others' end need not wait for us.
+
+    With ``streams`` stdin, stdout and stderr lead nowhere.
+    """
+    for low, high in pairwise([_FIRST - 1, *sorted(keep), os.sysconf("SC_OPEN_MAX")]):
+        os.closerange(low + 1, high)
     if streams:
         _to_nowhere()
-    return _FIRST
 
 
 def fork_away() -> Callable[[], None]:
@@ -34,12 +35,12 @@ def fork_away() -> Callable[[], None]:
         _relay(reading, child)
     os.setsid()
     os.chdir("/")
-    pipe = close_all(keep=writing, streams=False)
+    close_all(writing, streams=False)
 
     def ready() -> None:
         _to_nowhere()
-        os.write(pipe, b"1")
-        os.close(pipe)
+        os.write(writing, b"1")
+        os.close(writing)
 
     return ready
 

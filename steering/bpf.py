@@ -33,7 +33,7 @@ _MAP_CPUMAP = 16
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361}  # little-endian ones
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT, _PROG_LOAD = 0, 1, 2, 3, 4, 5
 _TEST_RUN, _OBJ_INFO, _QUERY, _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _LINK_UPDATE = 10, 15, 16, 17, 28, 29
-_ENABLE_STATS = 32
+_ENABLE_STATS, _PROG_BY_ID = 32, 13
 _RUN_ON_CPU, _LIVE_FRAMES = 1 << 0, 1 << 1
 _PROG_INFO = 208
 """Bytes of struct bpf_prog_info up to run_time_ns and run_cnt, which end there."""
@@ -264,6 +264,11 @@ def count_attached(ifindex: int, attach_type: int) -> int:
         if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ENODEV):
             raise
         return 0
+
+
+def program_by_id(number: int) -> int:
+    """A descriptor of a loaded program, whoever loaded it. BpfError where there is none of that number."""
+    return _bpf(_PROG_BY_ID, struct.pack("=I", number), f"open program {number}")[0]
 
 
 class Tracepoint(Descriptor):

@@ -35,6 +35,9 @@ def attach(
     generic: Annotated[
         bool, typer.Option("--generic", help="By generic XDP: slow, but any device has it.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take another's XDP program off the NIC meanwhile.")
+    ] = False,
     detached: Annotated[
         bool, typer.Option("--detached", help="Return once it is attached; 'overspray detach' ends it.")
     ] = False,
@@ -66,7 +69,7 @@ def attach(
     doctor.require("capabilities", "BPF", "cpumap programs", "tc links")
     say = _Say()
     with _told_to_end() as stop:
-        with Controller(device, choice, How(vni, bypass, generic), say) as controller:
+        with Controller(device, choice, How(vni, bypass, generic, force), say) as controller:
             if ready:
                 say.to_syslog = True
                 ready()

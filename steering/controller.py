@@ -6,16 +6,19 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from os import getpid
 from typing import Any
 
-from steering import attached, cores, status
+from steering import attached, cores, discover, status
 from steering.attach import Attachment, How
 from steering.choice import Choice
+from steering.chosen import choose
 from steering.closing import Closing
 from steering.control import Request, Server
 from steering.errors import BadInput, OversprayError
 from steering.events import Events
+from steering.foreign import Foreign
 from steering.guardian import guarded
 
 Say = Callable[[str], None]
@@ -26,6 +29,15 @@ _REST_S = 1.0
 _SELDOM_S, _SHARE = 20.0, 0.005
 """Rules make no event, nor does what is in namespaces that the NIC's has no number for: so it looks again
 after a while, which may take that share of a core. After a quick look it does so when it has rested."""
+
+
+def _foreign(device: str) -> Foreign:
+    return Foreign(choose(discover.discover(), device))
+
+
+def _put_right(foreign: Foreign) -> None:
+    attached.put_right()
+    foreign.put_back()
 
 
 class Controller(Closing):
@@ -39,8 +51,15 @@ class Controller(Closing):
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._ending: Request | None = None
         with ExitStack() as stack:
-            stack.enter_context(guarded(attached.put_right))  # first: it must keep nothing of what follows
             attached.put_right()
+            foreign = stack.enter_context(_foreign(device)) if how.force else None
+            if foreign:
+                # The guardian has it, too, and goes only when it is back.
+                stack.enter_context(guarded(partial(_put_right, foreign), foreign.program))
+                foreign.take_off()
+                stack.callback(foreign.put_back)
+            else:
+                stack.enter_context(guarded(attached.put_right))
             self._server = stack.enter_context(Server())
             self.attachment = stack.enter_context(Attachment(device, choice, how))
             self._open = stack.pop_all()

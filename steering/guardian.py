@@ -6,7 +6,7 @@ What hangs on bpf links goes by itself, at once. Devices and settings do not: th
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from steering.background import close_all
@@ -14,15 +14,15 @@ from steering.errors import OversprayError
 
 
 @contextmanager
-def guarded(put_right: Callable[[], object]) -> Iterator[None]:
+def guarded(put_right: Callable[[], object], *keep: int) -> Iterator[None]:
     """Until the block ends ``put_right`` is called, by a process of its own, if this one ends before.
 
-    To be entered with nothing open that must end with this process: the guardian would keep it.
+    It has the descriptors ``keep``, and no others.
     """
     watched = os.pidfd_open(os.getpid())
     guardian = os.fork()
     if not guardian:
-        _watch(watched, put_right)
+        _watch(watched, put_right, keep)
     os.close(watched)
     try:
         yield
@@ -31,13 +31,13 @@ def guarded(put_right: Callable[[], object]) -> Iterator[None]:
         os.waitpid(guardian, 0)
 
 
-def _watch(watched: int, put_right: Callable[[], object]) -> None:
+def _watch(watched: int, put_right: Callable[[], object], keep: Sequence[int]) -> None:
     """In the guardian: never returns, whatever happens."""
     try:
         os.setsid()  # ^C at the terminal, and a closed one, are for the other process alone
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        watched = close_all(keep=watched)
+        close_all(watched, *keep)
         select.select([watched], [], [])  # until it has ended: its locks are free then, and its programs gone
         with suppress(OversprayError, OSError):  # the next command tries again, and says why
             put_right()

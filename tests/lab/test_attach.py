@@ -162,8 +162,43 @@ def test_a_foreign_program_is_left_alone(flannel: Lab) -> None:
         with Link(program.fd, index, bpf.ATTACH_XDP, bpf.XDP_NATIVE):
             done = overspray("attach", "nic0")
             assert done.returncode == 2
-            assert "'nic0': it has an XDP program already (native): detach that first" in done.stderr
+            assert (
+                "'nic0': it has an XDP program already (native): detach that first, or add --force"
+                in done.stderr
+            )
+            done = here("attach", "nic0", "--force")
+            assert done.returncode == 1 and "held by a bpf link: end the process that holds it" in done.stderr
             assert host_links(flannel)["nic0"]
+
+
+def xdp_of(lab: Lab) -> int:
+    with netns.entered(lab.host_ns), IPRoute() as ip:
+        [link] = ip.get_links(lab.nic_index)
+        return int(link.get_attr("IFLA_XDP").get_attr("IFLA_XDP_PROG_ID") or 0)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_with_force_a_foreign_program_is_back_in_the_end(flannel: Lab, end: int) -> None:
+    with (
+        Program(returning(bpf.XDP_PASS), Kind.XDP, "foreign") as program,
+        netns.entered(flannel.host_ns),
+        IPRoute() as ip,
+    ):
+        told = {"attrs": [("IFLA_XDP_FD", program.fd), ("IFLA_XDP_FLAGS", bpf.XDP_NATIVE)]}
+        ip.link("set", index=flannel.nic_index, IFLA_XDP=told)
+    number = xdp_of(flannel)
+    assert number
+    with (
+        attached(flannel, "--force") as running,
+        Sink(flannel) as sink,
+        Wire(flannel, Traffic(flows=2), NIC_CORE) as wire,
+    ):
+        running.await_serving(*macs(flannel))
+        assert xdp_of(flannel) not in (0, number)
+        wire.send_windowed(N, lambda: sink.delivered)
+        running.end(end)
+        wait_for(lambda: xdp_of(flannel) == number, "it to be back")
+        wire.send_windowed(N, lambda: sink.delivered)
 
 
 def test_somebodys_tc_on_the_nic_is_named_and_left_alone(flannel: Lab) -> None:
