@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from steering import control, hops, namespaces, undo
 from steering.errors import BadInput, OversprayError
 from steering.inventory import Device
@@ -113,7 +115,12 @@ def _clean_up(killed: Holder | None) -> None:
     if killed:
         control.forget(killed.pid)
     if killed and (space := namespaces.find().spaces.get(killed.inode)):
-        hops.remove_stale(space.path, killed.index)
+        with suppress(OversprayError, NetlinkError):
+            hops.remove_stale(space.path, killed.index)
+            return
+        # Its guardian may be at it, too: what is gone meanwhile is the way in that it was, or the device.
+        if space := namespaces.find().spaces.get(killed.inode):
+            hops.remove_stale(space.path, killed.index)
 
 
 def _alive(holder: Holder | None) -> Holder | None:
