@@ -5,10 +5,10 @@
 Labs are the ground, as for everything that is measured here; it takes about a minute.
 """
 
+import argparse
 import json
 import os
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -160,4 +160,6 @@ def cpu_s(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("file", help="where to write what was measured")
+    main(parser.parse_args().file)

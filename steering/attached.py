@@ -64,11 +64,12 @@ def held(nic: Device) -> Iterator[None]:
         )
     assert found is not None
     with found as handle:
-        _clean_up(_read(handle.fileno()))
         handle.truncate(0)
         handle.write(json.dumps(asdict(mine)).encode())
-        yield
-        path.unlink()
+        try:
+            yield
+        finally:  # or it would say that we hold it for as long as we live
+            path.unlink()
 
 
 def holders() -> list[Holder]:

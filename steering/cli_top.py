@@ -24,7 +24,7 @@ def top(
         bool, typer.Option("--json", help="Print a JSON list a look, each on a line.")
     ] = False,
 ) -> None:
-    """Show what each core does now: packets, share, queue, losses, frames a bulk and an skb, by ^C.
+    """Show what each core does now: packets, share, queue, losses, frames a bulk and an skb, until ^C.
 
     Where stdout is no terminal one table follows the other.
     """

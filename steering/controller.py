@@ -50,6 +50,7 @@ class Controller(Closing):
         self._tell, self._said = say, deque[str](maxlen=_KEPT)
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._ending: Request | None = None
+        self._xdp = "generic" if how.generic else "native"
         with ExitStack() as stack:
             attached.put_right()
             foreign = stack.enter_context(_foreign(device)) if how.force else None
@@ -64,7 +65,7 @@ class Controller(Closing):
             self.attachment = stack.enter_context(Attachment(device, choice, how))
             self._open = stack.pop_all()
         workers = cores.form(sorted(self.attachment.datapath.plan.workers)) or "none"
-        mode = " by generic XDP (slow)" if how.generic else ""
+        mode = status.mode(self._xdp)
         self.say(f"attached {choice} to '{device}'{mode}, workers on cores {workers}")
         for line in self.attachment.lines():
             self.say(line)
@@ -107,17 +108,16 @@ class Controller(Closing):
 
     def close(self) -> None:
         """Detach, and tell who asked for that. Closing twice is harmless."""
-        try:
-            self._open.close()
-        except OversprayError as error:
-            if self._ending:
-                self._ending.refuse(error)
-            raise
-        finally:
-            if self._ending:
-                with self._ending:
-                    self._ending.answer(self.counted())
-                self._ending = None
+        with ExitStack() as asked:
+            ending = self._ending and asked.enter_context(self._ending)
+            try:
+                self._open.close()
+            except OversprayError as error:
+                if ending:
+                    ending.refuse(error)
+                raise
+            if ending:
+                ending.answer(self.counted())
 
     def _look(self, quick: bool = False) -> float:
         """When that was done, monotonic."""
@@ -162,7 +162,7 @@ class Controller(Closing):
             "device": now.nic.name,
             "namespace": now.nic.namespace.label,
             "policy": str(now.choice),
-            "xdp": "generic" if now.how.generic else "native",
+            "xdp": self._xdp,
             "serving": [status.of_served(each) for each in now.overlays],
             **status.of_datapath(now.datapath),
             "said": list(self._said),

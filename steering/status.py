@@ -64,8 +64,13 @@ def of_served(overlay: Served) -> dict[str, Any]:
         "reason": overlay.reason,
         "bypassed": list(overlay.bypassed),
         "tunnel": asdict(tunnel) if tunnel else None,
-        "line": list(overlay.lines()),
+        "lines": list(overlay.lines()),
     }
+
+
+def mode(xdp: str) -> str:
+    """What must be said wherever an attachment is shown: nothing of ``native`` XDP."""
+    return " by generic XDP (slow)" if xdp == "generic" else ""
 
 
 def totals_text(counted: Mapping[str, Any]) -> Iterator[str]:
@@ -85,14 +90,13 @@ def totals_text(counted: Mapping[str, Any]) -> Iterator[str]:
 def status_text(status: Mapping[str, Any]) -> Iterator[str]:
     """Of what a controller answers, a line each."""
     counted = status["counted"]
-    mode = " by generic XDP (slow)" if status["xdp"] == "generic" else ""
     workers = cores.form(sorted(status["workers"])) or "none"
     yield (
-        f"{status['device']} of {status['namespace']}: {status['policy']}{mode}, workers on cores {workers}, "
-        f"process {status['pid']} since {status['since']}"
+        f"{status['device']} of {status['namespace']}: {status['policy']}{mode(status['xdp'])}, "
+        f"workers on cores {workers}, process {status['pid']} since {status['since']}"
     )
     for each in status["serving"]:
-        yield from (f"  {line}" for line in each["line"])
+        yield from (f"  {line}" for line in each["lines"])
     yield (
         f"  {counted['steer']['seen']} frames: {counted['delivered']} delivered, "
         f"{counted['passed']} took the stock path"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from steering.status import mode
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -63,8 +65,7 @@ def tables(found: Sequence[Mapping[str, Any]]) -> "Iterator[RenderableType]":
     from rich.text import Text
 
     for each in found:
-        slow = " by generic XDP (slow)" if each["xdp"] == "generic" else ""
-        yield Text(f"{each['device']} of {each['namespace']}: {each['policy']}{slow}")
+        yield Text(f"{each['device']} of {each['namespace']}: {each['policy']}{mode(each['xdp'])}")
         table = Table("core", "slot", "packets/s", "share", "waiting", "lost/s", "a bulk", "an skb", box=None)
         for column in table.columns:
             column.justify = "right"

@@ -6,6 +6,7 @@ The same wire, at full rate, sends to one container of each, in turn; both are a
 attach` does. Needs `dockerd`; takes about a minute.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -85,7 +86,7 @@ def rate(lab: Lab, choice: Choice, wire: Wire, sink: Sink, run: int) -> float:
     return taken
 
 
-def main(file: str, policy: str = POLICY) -> None:
+def main(file: str, policy: str) -> None:
     """Rounds of both, one after the other, in an order that changes; medians of their ratios."""
     choice, rates = Choice.parse(policy), []
     with swarm() as (here, there), labs.lab("docker") as lab:
@@ -119,4 +120,8 @@ def main(file: str, policy: str = POLICY) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("file", help="where to write what was measured")
+    parser.add_argument("policy", nargs="?", default=POLICY, help=f"what is attached; {POLICY}")
+    options = parser.parse_args()
+    main(options.file, options.policy)

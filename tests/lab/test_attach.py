@@ -1,6 +1,7 @@
 """``overspray attach`` on overlays that the lab made: discovered, served, followed, and left as they were."""
 
 import json
+import os
 import signal
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from bench.sink import Sink
 from bench.traffic import Traffic
 from bench.wire import Wire
 from steering import bpf, discover, netns, served
-from steering.attached import FOLDER
+from steering.attached import FOLDER, holders
 from steering.bpf import Kind, Link, Program, returning
 from steering.settings import Feature
 from steering.waiting import wait_for
@@ -210,6 +211,7 @@ def test_somebodys_tc_on_the_nic_is_named_and_left_alone(flannel: Lab) -> None:
         done = here("attach", "nic0")
         assert done.returncode == 2
         assert "would see packets without their tunnel: add --bypass if that may be" in done.stderr
+        assert os.getpid() not in {each.pid for each in holders()}, "which has refused, and goes on"
         with attached(flannel, "--bypass") as running:
             running.await_line(lambda line: line.startswith("bypassed on nic0: tc on it (1 tcx program on"))
             running.await_serving(*macs(flannel))
