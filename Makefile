@@ -13,7 +13,7 @@ demo:      ## one container flow, stock against sprayed: a report in ten minutes
 
 test:      ## the gate: unit, BPF and lab tests (as root; ARGS='-k lab -x' goes to pytest)
 	@setup/install
-	@exec setpriv --pdeathsig KILL $(PYTHON) -m pytest $(ARGS)
+	@exec setpriv --pdeathsig KILL $(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-long: ## what takes longer than the gate may: set-up from nothing, kills at random moments, tshark
 	@setup/install

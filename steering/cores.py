@@ -1,5 +1,6 @@
 """Which cores there are, and which of them this process may use. A core's id is no index: ids have gaps."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -41,8 +42,12 @@ def from_mask(text: str) -> list[int]:
     return [core for core in range(mask.bit_length()) if mask >> core & 1]
 
 
+@functools.cache
 def possible() -> int:
-    """How many values an element of a per-core map has: the highest possible id, plus one."""
+    """How many values an element of a per-core map has: the highest possible id, plus one.
+
+    The kernel settles it when it boots, and every reading of a counter asks: so it is read once.
+    """
     return parse((_CPU / "possible").read_text())[-1] + 1
 
 

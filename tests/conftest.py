@@ -3,8 +3,12 @@
 The folder tells what a test needs: nothing below unit/, root elsewhere, and of the kernel what `_NEEDS` says.
 A test is skipped without root, and where the doctor finds by trying that this kernel can't. Any other skip is
 a failure; in CI one for want of root as well.
+
+`make test` runs in two processes. A folder's tests that need root come one after another in one of them:
+two labs at once would want the same cores.
 """
 
+import ctypes
 import functools
 import os
 import re
@@ -26,18 +30,25 @@ _TESTS = Path(__file__).parent
 os.environ["OVERSPRAY_LOCK"] = f"/run/overspray/test-{os.getpid()}.lock"
 
 
-def pytest_configure() -> None:
+PR_SET_PDEATHSIG = 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """What is inherited from the caller changes no test."""
+    if hasattr(config, "workerinput"):  # one of two: it ends with the one that it reports to
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # What is started in the background ignores ^C, what nohup starts ignores the hang-up, and so would the
     # commands that are tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "BCC_KERNEL_SOURCE"):
+    # Of the many commands that are started, each would translate all modules anew.
+    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "BCC_KERNEL_SOURCE", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     os.environ.update(NO_COLOR="1", COLUMNS="120")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
@@ -45,6 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.long)
         if folder in _NEEDS:
             item.add_marker(pytest.mark.root)
+            item.add_marker(pytest.mark.xdist_group(folder))
             item.add_marker(pytest.mark.needs(*_NEEDS[folder]))
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
