@@ -12,8 +12,8 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ _PIDFD_GETFD = 438
 _SO_MEMINFO, _MEMINFO_WAITING, _MEMINFO_DROPS = 55, 0, 8
 _DYING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 _START_S, _END_S = 20.0, 2.0
+_LAST_WORDS = 2048
+"""Bytes of what it prints that are kept."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,13 @@ class Application(Closing):
         self.control: socket.socket | None = None
         """Over which iperf3 was asked for a test (`bench.iperf3`)."""
         with ExitStack() as stack:
-            self._said = stack.enter_context(tempfile.TemporaryFile())
-            with netns.entered(namespace), on_core(how.core):
+            self._tail, printed = stack.enter_context(_keeping_the_end())
+            with os.fdopen(printed, "wb") as output, netns.entered(namespace), on_core(how.core):
                 self._process = subprocess.Popen(
                     [*_DYING_WITH_US, *self._words],
                     stdin=subprocess.DEVNULL,
-                    stdout=self._said,
-                    stderr=self._said,
+                    stdout=output,
+                    stderr=output,
                     start_new_session=True,
                 )
             stack.callback(self._end)
@@ -135,8 +137,11 @@ class Application(Closing):
         return control
 
     def _ended(self) -> OversprayError:
-        self._said.seek(0)
-        last = self._said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        self._end()  # its children may print, too
+        said = b""
+        with suppress(subprocess.TimeoutExpired):  # one of them left its group, and lives
+            said, _ = self._tail.communicate(timeout=_END_S)
+        last = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         return OversprayError(f"{self._what('ended')}: {last[-1]}")
 
     def _told(self, what: int) -> int:
@@ -184,6 +189,22 @@ class Application(Closing):
 
     def _what(self, event: str) -> str:
         return f"the application '{shlex.join(self._words)}' {event}"
+
+
+@contextmanager
+def _keeping_the_end() -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """A process that keeps the end of what is written to a descriptor, which whoever takes it closes:
+    an application may print as much as it likes, and costs neither memory nor a thread of ours."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source:
+        tail = subprocess.Popen(
+            [*_DYING_WITH_US, "tail", "-c", str(_LAST_WORDS)], stdin=source, stdout=subprocess.PIPE
+        )
+    with tail:
+        try:
+            yield tail, writing
+        finally:
+            tail.kill()
 
 
 def _bound(process: int, port: int) -> set[str]:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from bench.options import Ip, OuterIp
 from steering.errors import BadInput
 
 _OBSERVED_S = 1.0
@@ -23,6 +24,8 @@ def cost(
     observers: Annotated[
         str | None, typer.Option(help="Instead: what the observers cost while this variant runs.")
     ] = None,
+    ip: Ip = 4,
+    outer_ip: OuterIp = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure what the NIC stage costs: parsing and proving, finding the container, the policy's decision.
@@ -33,12 +36,13 @@ def cost(
     if observers is not None:
         if policies:
             raise BadInput("--observers runs a variant: name no policies")
-        _observers(observers, core, as_json)
+        _observers(observers, core, ip, outer_ip, as_json)
         return
     import json
     from dataclasses import asdict
 
     from bench.cost import PARTS, measure
+    from bench.lab_plan import Plan
     from steering import cores, doctor, plan, policy
     from steering.spec import Spec
 
@@ -48,10 +52,17 @@ def cost(
     if len(set(names)) < len(names):
         raise BadInput("a policy is named twice: name each once")
     plans = [plan.read(Spec.parse(name), core) for name in names]
+    lab = Plan("flannel", inner=ip, outer=outer_ip)
     doctor.require("capabilities", "BPF")
-    found = measure(plans, core, rounds, lambda n: typer.echo(f"round {n}/{rounds}", err=True) if n else None)
+
+    def done(number: int) -> None:
+        if number:
+            typer.echo(f"round {number}/{rounds}", err=True)
+
+    found = measure(plans, core, rounds, done, lab=lab)
     if as_json:
-        rows = [{"named": name, **asdict(each)} for name, each in zip(names, found, strict=True)]
+        about = {"ip": ip, "outer_ip": outer_ip}
+        rows = [{"named": name, **about, **asdict(each)} for name, each in zip(names, found, strict=True)]
         typer.echo(json.dumps(rows, indent=2))
         return
     width = max(len(name) for name in names)
@@ -61,7 +72,7 @@ def cost(
         typer.echo(f"{name:{width}}  " + "  ".join(f"{text:>20}" for text in row))
 
 
-def _observers(text: str, core: int | None, as_json: bool) -> None:
+def _observers(text: str, core: int | None, ip: int, outer_ip: int, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
@@ -71,7 +82,7 @@ def _observers(text: str, core: int | None, as_json: bool) -> None:
     from bench.variant import Variant
 
     variant = Variant.parse(text)
-    with Bed([variant], Traffic(), core) as bed:
+    with Bed([variant], Traffic(), core, ip=ip, outer_ip=outer_ip) as bed:
         found = watching(bed, variant, _OBSERVED_S)
     if as_json:
         typer.echo(

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from bench.options import AsJson, Batch, Flows, Payload
+from bench.lab_plan import CASES
+from bench.options import AsJson, Batch, Flows, Ip, OuterIp, Payload
 from bench.traffic import Traffic
 
 
@@ -22,6 +23,11 @@ def bench(
     payload: Payload = Traffic.payload,
     flows: Flows = Traffic.flows,
     batch: Batch = Traffic.batch,
+    case: Annotated[
+        str, typer.Option(help=f"Whose frames, bare or in a tunnel: {', '.join(CASES)}.")
+    ] = "native",
+    ip: Ip = 4,
+    outer_ip: OuterIp = 4,
     core: Annotated[
         int | None, typer.Option(help="The core that sends, and receives; if left out, the first.")
     ] = None,
@@ -33,25 +39,29 @@ def bench(
     """
     import json
 
-    from bench.lab import lab
+    from bench import frame
+    from bench.lab import several
+    from bench.lab_plan import Plan
     from bench.wire import NEEDS
     from bench.wire_rate import measure, summary
     from steering import cores, doctor
 
-    traffic = Traffic(payload, flows, batch)
+    traffic, plan = Traffic(payload, flows, batch), Plan(case, inner=ip, outer=outer_ip)
+    frame.build(plan, payload)  # says so where it does not fit
     if core is not None:
         cores.require_usable(core)
-    doctor.require(*NEEDS)
+    doctor.require(*NEEDS, *["IPv6"] * (6 in (ip, outer_ip)))
     core = cores.usable()[0] if core is None else core
     done = []
-    with lab("native") as up:
-        for each in measure(up, traffic, core, frames, rounds):
+    with several([plan]) as labs:
+        for each in measure(labs[case], traffic, core, frames, rounds):
             done.append(each)
             typer.echo(f"round {len(done)}/{rounds}: {each.rate / 1e6:.2f} Mpps", err=True)
     rate = summary(done)
     if as_json:
         report = {
-            **{"case": "native", "traffic": traffic.as_dict(), "core": core, "frames": frames},
+            **{"case": case, "ip": ip, "outer_ip": outer_ip, "traffic": traffic.as_dict()},
+            **{"core": core, "frames": frames},
             **{"rate": rate, "rounds": [each.as_dict() for each in done], "host": doctor.host()},
         }
         typer.echo(json.dumps(report, indent=2))

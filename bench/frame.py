@@ -17,7 +17,7 @@ OUTER_PORT = 49152
 
 VXLAN_HAS_VNI = 0x08000000
 """The I flag, alone (RFC 7348, section 5)."""
-_ETHERNET = 14
+_ETHERNET, _VXLAN = 14, 8
 _PLAIN: dict[int, dict[str, Any]] = {4: {"flags": "DF", "id": 0, "ttl": 64}, 6: {"hlim": 64}}
 
 
@@ -36,6 +36,15 @@ class Frame:
     """Of the IP packet that holds the datagram."""
     outer_sum: int = 0
     """As ``sum``, of the tunnel's UDP; 0: that has no checksum."""
+
+    @property
+    def checked(self) -> bytes:
+        """The data with checksums in it: one that is right without a wire."""
+        data = bytearray(self.data)
+        struct.pack_into("=H", data, self.header_bytes - 2, _check_of(self.sum))
+        if self.outer_sum:
+            struct.pack_into("=H", data, self.inner - _VXLAN - 2, _check_of(self.outer_sum))
+        return bytes(data)
 
 
 def build(plan: Plan, payload: int) -> Frame:
@@ -68,7 +77,7 @@ def build(plan: Plan, payload: int) -> Frame:
         tunnelled = bytes(underlay / UDP(sport=0, dport=plan.port, **none) / vxlan / data)
         at, data = len(tunnelled) - len(data), tunnelled
         if not none:
-            data, outer_sum = _without_check(data, at - len(vxlan))
+            data, outer_sum = _without_check(data, at - _VXLAN)
     spare = min(spare, LARGEST_FRAME - len(data))
     if spare < 0:
         least = f"payload {payload} does not fit a frame, or an MTU of {plan.inner_mtu}"
@@ -81,3 +90,8 @@ def _without_check(data: bytes, end: int) -> tuple[bytes, int]:
     """With zeros for the checksum of the UDP header that ends there, and the sum that it told."""
     (check,) = struct.unpack_from("=H", data, end - 2)
     return data[: end - 2] + bytes(2) + data[end:], ~check & 0xFFFF
+
+
+def _check_of(total: int) -> int:
+    """Of that sum; 0 would say that there is none (RFC 768)."""
+    return ~total & 0xFFFF or 0xFFFF

@@ -44,11 +44,25 @@ def test_every_part_of_every_policy_is_measured() -> None:
     assert told == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("inner", "outer"), [(6, 4), (4, 6), (6, 6)])
+def test_ipv6_takes_all_parts(inner: int, outer: int) -> None:
+    """A frame that were not proven would cost nothing behind parsing."""
+    lab = Plan("flannel", inner=inner, outer=outer)
+    planned = plan.read(Spec.parse("pin"), cores.usable()[0])
+    with Unit(planned, 1, more=("cost.bpf.c",)) as unit:
+        unit.serve(planned, lab.nic_mac)
+        unit.route([route_of(lab)])
+        last = unit.load("cost_policy", Kind.XDP)
+        assert bpf.test_run(last, build(lab, 18).checked)[0] == bpf.XDP_DROP
+    [found] = measure([planned], cores.usable()[0], 1, lambda _: None, runs=100, lab=lab)
+    assert [*found.parts] == [*PARTS]
+
+
 def test_as_a_person_types_it() -> None:
     done = overspray("cost", "local", "--rounds", "1", "--json")
     assert done.returncode == 0, done.stderr
     [row] = json.loads(done.stdout)
-    assert row["policy"] == "local"
+    assert (row["policy"], row["ip"], row["outer_ip"]) == ("local", 4, 4)
     assert set(row["parts"]["policy"]) == {"median", "low", "high"}
 
 
@@ -57,6 +71,7 @@ def test_as_a_person_types_it() -> None:
     [
         (("spread",), "unknown policy 'spread': choose from"),
         (("local", "local"), "a policy is named twice"),
+        (("local", "--ip", "5"), "IP version 5: choose 4 or 6"),
         (("--core", "4096"), "core 4096 is not to be used here"),
         (("local", "--observers", "native/none"), "--observers runs a variant: name no policies"),
     ],

@@ -98,6 +98,13 @@ def test_one_that_ends_says_why(flannel: Lab) -> None:
         Sink(flannel, EVERY, python("import sys; sys.exit('no such port')"))
 
 
+def test_it_may_print_without_bound(flannel: Lab) -> None:
+    """The end of it is kept, by a pipe: a file would grow."""
+    prints = "import os, sys; print('x' * 9_000_000); sys.exit(f'into {os.readlink(\"/proc/self/fd/1\")}')"
+    with pytest.raises(OversprayError, match=r"the application '.*' ended: into pipe:"):
+        Sink(flannel, EVERY, python(prints))
+
+
 def test_as_a_person_types_it(tmp_path: Path) -> None:
     command = python(READS, str(tmp_path / "told")).command
     line = ("ab", "flannel/none", "flannel/none", "--sink", f"app:run={command}", "--rate", "2000")

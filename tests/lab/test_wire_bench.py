@@ -5,10 +5,12 @@ import signal
 import subprocess
 
 import pytest
-from commands import ROOT, command, overspray
+from commands import ROOT, command, here, overspray
 
 from bench.traffic import Traffic
 from steering import cores, netns
+
+FEW = ("--frames", "1000", "--rounds", "1")
 
 
 def own(pid: int) -> list[str]:
@@ -42,6 +44,31 @@ def test_a_person_reads_the_rate_and_the_books() -> None:
     assert counted.keys() == {"frames", "drop_ring", "drop_refused"}
     assert sum(counted.values()) == 2000
     assert done.stderr.count("round ") == 2
+
+
+def test_in_a_tunnel_over_ipv6() -> None:
+    """In this process: what the options become is asked, not how a process ends."""
+    done = here(*("wire", "bench", "--case", "flannel", "--ip", "6", "--outer-ip", "6"), *FEW, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["case"], report["ip"], report["outer_ip"]) == ("flannel", 6, 6)
+    [once] = report["rounds"]
+    assert once["seen"] + sum(once["drops"].values()) == once["sent"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--case swarm", "unknown case 'swarm': choose from docker, flannel"),
+        ("--ip 5", "IP version 5: choose 4 or 6"),
+        ("--outer-ip 6", "case 'native' has no tunnel: leave the outer IP version out"),
+        ("--case flannel --payload 1500", "1500"),
+    ],
+)
+def test_bad_input_makes_no_lab(arguments: str, told: str) -> None:
+    done = here("wire", "bench", *arguments.split(), *FEW)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])

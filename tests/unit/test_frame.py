@@ -3,6 +3,9 @@
 import struct
 
 import pytest
+from scapy.layers.inet import UDP
+from scapy.layers.l2 import Ether
+from scapy.layers.vxlan import VXLAN  # noqa: F401  so that scapy looks into tunnels
 
 from bench.frame import build
 from bench.lab_plan import Plan
@@ -29,6 +32,21 @@ def test_it_has_room_for_the_stamp_and_the_sum_of_the_rest(payload: int) -> None
     addresses = bytes(int(part) for part in f"{plan.wire_ip}.{plan.nic_ip}".split("."))
     pseudo = addresses + struct.pack(">HH", 17, 8 + payload)
     assert frame.sum % 0xFFFF == folded(pseudo + frame.data[34:]) % 0xFFFF
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan(), *(Plan("flannel", 1, inner, outer) for inner in (4, 6) for outer in (4, 6))]
+)
+def test_with_its_checksums_it_is_what_scapy_sends(plan: Plan) -> None:
+    frame = build(plan, 19)
+    read = Ether(frame.checked)
+    layers = [layer for layer in (read.getlayer(UDP, 1), read.getlayer(UDP, 2)) if layer]
+    assert len(layers) == 1 + plan.has_tunnel
+    for layer in layers:
+        if layer.chksum:
+            layer.chksum = None  # scapy works it out anew
+    assert bytes(read) == frame.checked
+    assert layers[-1].chksum is None and bool(frame.outer_sum) == (plan.has_tunnel and plan.outer == 6)
 
 
 @pytest.mark.parametrize(
