@@ -6,7 +6,7 @@ Changes nothing. What vanishes while it is read is left out.
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from pyroute2 import IPRoute
@@ -155,6 +155,20 @@ def numbers(view: View) -> set[int]:
     if found:
         found += [link for link in view.links.values() if link.master in bridges or link.kind in STACKED]
     return {link.lower_nsid for link in found if link.lower_nsid is not None}
+
+
+def meant(found: Inventory, view: View, number: int | None) -> View | None:
+    """The view that ``view`` means by the number of another namespace, itself by None; asked for where no
+    overlay led there. None: out of reach."""
+    known = elsewhere(found.views, view, number)
+    if known or number is None:
+        return known
+    with suppress(OSError, NetlinkError), _socket(view.space) as ip:
+        for other in found.views.values():
+            with suppress(OSError, NetlinkError), namespaces.opened(other.space) as handle:
+                if links.nsid(ip, handle) == number:
+                    return other
+    return None
 
 
 @contextmanager

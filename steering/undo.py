@@ -79,8 +79,8 @@ class Changes(Closing):
         self._made: list[Change] = []
         self._length = 0
 
-    def set(self, ns: str, setting: Setting, value: str) -> None:
-        """Give a setting of a namespace a value; where it has it already, this does nothing.
+    def set(self, ns: str, setting: Setting, value: str) -> bool:
+        """Give a setting of a namespace a value; where it has it already, this does nothing, and says so.
 
         Raises:
             BadInput: there is no such device or setting.
@@ -89,9 +89,10 @@ class Changes(Closing):
         with netns.entered(ns):
             found = setting.read()
             if found == value:
-                return
+                return False
             self._write_down(Change(ns, _cookie(), setting, found))
             setting.write(value)
+            return True
 
     def close(self) -> None:
         """Put everything back, the latest first. Closing twice is harmless.

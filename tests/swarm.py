@@ -31,7 +31,6 @@ from pyroute2 import IPRoute
 from steering import cores, netns, owner
 from steering.errors import OversprayError
 from steering.owner import Owner
-from steering.settings import Feature
 from steering.waiting import wait_for
 
 IMAGE, NETWORK, WIRE = "sleeping", "ov", "wire"
@@ -231,17 +230,13 @@ def _engine(name: str, address: str, cgroup: str) -> Iterator[Engine]:
 
 
 def _join(here: Engine, there: Engine) -> None:
-    """The wire: a veth, both ends of which are born in their namespaces.
-
-    What is redirected by XDP has no checksum that a device has yet to fill in: so none is left to it.
-    """
+    """The wire: a veth, both ends of which are born in their namespaces."""
     queues = dict.fromkeys(("num_rx_queues", "num_tx_queues"), len(cores.online()))
     shape = {"kind": "veth", "ifname": WIRE, **queues}
     with netns.entered(here.ns), IPRoute() as ip, Path(there.ns).open() as far:
         ip.link("add", **shape, peer={**shape, "net_ns_fd": far.fileno()})
     for engine in (here, there):
         with netns.entered(engine.ns), IPRoute() as ip:
-            Feature(WIRE, "tx-checksum-ip-generic").write("off")
             ip.addr("add", index=netns.index(WIRE), address=engine.address, prefixlen=24)
             ip.link("set", index=netns.index(WIRE), state="up")
 
