@@ -12,7 +12,7 @@ from bench.losses import Losses, by_stage
 from bench.observer import Observer, Reading, cost
 from bench.received import Counted, Received
 from bench.run import Sample
-from steering import cores, discover, doctor, far_end, policy, stock
+from steering import cores, discover, doctor, offloads, policy, stock
 from steering.attach import Attachment, How
 from steering.choice import Choice
 from steering.chosen import choose, through
@@ -125,7 +125,7 @@ class Live(Closing):
             self._losses = stack.enter_context(Losses([each.path for each in self._containers]))
             self._observer = stack.enter_context(Observer())
             # For stock as well: what is compared has equal offloads.
-            far_end.with_checksums(stack.enter_context(Changes()), found, self._nic)
+            offloads.put_off(stack.enter_context(Changes()), found, self._nic)
             stack.callback(self._detach)
             self._changes = stack.enter_context(Changes())
             self._open = stack.pop_all()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pyroute2 import IPRoute
 
-from steering import attached, cores, discover, far_end, links, netns, served, stock
+from steering import attached, cores, discover, links, netns, offloads, served, stock
 from steering.choice import Choice
 from steering.chosen import choose
 from steering.closing import Closing
@@ -66,8 +66,8 @@ class Attachment(Closing):
             target = served.target_of(found, self.nic, self.overlays)
             remove_stale(target.nic.ns, target.nic_index)
             kept = stack.enter_context(Changes())
-            # Generic XDP has whole packets, and keeps their marks.
-            self._far_end = "" if how.generic else far_end.with_checksums(kept, found, self.nic)
+            # Generic XDP works with an skb, which keeps the marks.
+            self._offloads = [] if how.generic else offloads.put_off(kept, found, self.nic)
             units = stack.enter_context(Units())
             self.events = stack.enter_context(Events(target.nic.ns))
             self.datapath = stack.enter_context(Datapath(target, plan, units, how.generic))
@@ -112,7 +112,7 @@ class Attachment(Closing):
     def lines(self) -> list[str]:
         """What is served, and what is left alone and why."""
         own = [f"bypassed on {self.nic.name}: {self.bypassed}"] * bool(self.bypassed)
-        own += [self._far_end] * bool(self._far_end)
+        own += self._offloads
         return own + [line for each in self.overlays for line in each.lines()]
 
     def _rules(self) -> str:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from commands import command
@@ -46,6 +47,13 @@ class Attached:
             if wanted(line):
                 return line
         raise AssertionError(self.said)
+
+    @property
+    def guardian(self) -> int:
+        """The process that puts the host right where this one is killed."""
+        pid = self.process.pid
+        [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(child)
 
     def end(self, number: int = signal.SIGINT) -> tuple[int, str]:
         """Its exit code, and what it printed."""

@@ -182,6 +182,7 @@ def test_two_nics_of_a_namespace_by_two_processes(host_as_found: None) -> None:
         one.await_serving(*macs(lab))
         with attached(other) as killed:
             killed.await_serving(*macs(other), vni=43)
+            os.kill(killed.guardian, signal.SIGKILL)  # it would remove it, sooner or later
             killed.end(signal.SIGKILL)
         helpers = hops(lab)
         assert len(helpers) == 2

@@ -57,11 +57,6 @@ def locks(pid: int) -> list[str]:
     return [path.name for path in FOLDER.glob("*") if f'"pid": {pid},' in path.read_text()]
 
 
-def guardian_of(pid: int) -> int:
-    [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
-
-
 @contextmanager
 def kept(lab: Lab, *arguments: str) -> Iterator[list[str]]:
     """The command's lines on stdout and stderr; what it leaves in the background ends with the block."""
@@ -228,7 +223,7 @@ def test_coalescing_is_the_nics_and_is_put_back_as_it_was_found(flannel: Lab) ->
         answered(flannel, "swap", "pin", "--on", "nic0")
         assert nic_settings(flannel) == before
         answered(flannel, "swap", "local+gro-list+defer:usecs=50", "--on", "nic0")
-        guardian = guardian_of(running.process.pid)
+        guardian = running.guardian
         running.end(signal.SIGKILL)
     wait_for(lambda: start_of(guardian) is None, "the guardian to be done")
     assert nic_settings(flannel) == before
@@ -239,7 +234,7 @@ def test_killed_its_guardian_puts_the_host_right(overlay: Lab) -> None:
     with attached(overlay) as running:
         running.await_serving(*macs(overlay))
         pid = running.process.pid
-        guardian = guardian_of(pid)
+        guardian = running.guardian
         running.end(signal.SIGKILL)
     wait_for(lambda: start_of(guardian) is None, "the guardian to be done")
     assert host_links(overlay) == before and locks(pid) == []
@@ -254,7 +249,7 @@ def test_where_the_guardian_is_killed_too_the_next_command_does(overlay: Lab) ->
     with attached(overlay) as running:
         running.await_serving(*macs(overlay))
         pid = running.process.pid
-        os.kill(guardian_of(pid), signal.SIGKILL)
+        os.kill(running.guardian, signal.SIGKILL)
         running.end(signal.SIGKILL)
     assert locks(pid) != []
     assert nothing_is_attached(overlay)
