@@ -160,15 +160,6 @@ def test_nothing_is_counted_unless_it_is_watched(remote: Path) -> None:
     assert remote.counted == (4, 1), "numbers go on"
 
 
-def test_a_sender_can_not_forge_a_mark(remote: Path) -> None:
-    """What is in front of a proof that says nothing of a mark is whatever was sent."""
-    remote.watch(False)
-    a, b = remote.steer(), bytearray(remote.steer())
-    struct.pack_into("=Q", b, remote.place, 1 << 63)
-    remote.deliver(bytes(b), a)
-    assert remote.counted == (0, 0)
-
-
 def test_the_metadata_of_all_packets_of_a_flow_are_equal(remote: Path) -> None:
     proofs = {remote.steer()[remote.place + 8 : remote.place + VOUCHED] for _ in range(3)}
     assert len(proofs) == 1, "or GRO would merge nothing"
