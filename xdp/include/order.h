@@ -13,7 +13,7 @@
 
 #include "compat.h"
 
-/* Two steps, for not every kernel can return what it has added to. */
+/* Two steps: one that returns what it has added to needs Linux 5.12. */
 static ALWAYS_INLINE __u64 next_mark(__u32 *number, __u32 hash)
 {
 	__sync_fetch_and_add(number, 1);
