@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +24,10 @@ def top(
         bool, typer.Option("--json", help="Print a JSON list a look, each on a line.")
     ] = False,
 ) -> None:
-    """Show what each core does now: packets, share, queue, losses, frames a bulk and an skb, until ^C.
+    """Show what each core does now: packets, share, queue, losses, frames a bulk and an skb, order, until ^C.
+
+    Reordered is the share of a core's packets that came to their delivery, before GRO, behind a later one
+    of their flow. Meanwhile they bear numbers in their tunnel's headers, which costs a little.
 
     Where stdout is no terminal one table follows the other.
     """
@@ -55,21 +58,26 @@ def _looks(device: str, interval: float, count: int) -> Iterator[list[dict[str, 
     from steering.top import between
 
     chosen = [attached.choose(device)] if device else []
+    watched = set()
+    with ExitStack() as watching:
 
-    def ask() -> dict[int, dict[str, Any]]:
-        found = {}
-        for each in chosen or attached.holders():
-            with suppress(OversprayError):  # it has ended meanwhile
-                found[each.pid] = control.ask(each.pid, {"ask": "status"})
-        return found
+        def ask() -> dict[int, dict[str, Any]]:
+            found = {}
+            for each in chosen or attached.holders():
+                with suppress(OversprayError):  # it has ended meanwhile
+                    if each not in watched:
+                        watching.enter_context(control.asking(each.pid, {"ask": "watch"}))
+                        watched.add(each)
+                    found[each.pid] = control.ask(each.pid, {"ask": "status"})
+            return found
 
-    before, moment, number = ask(), time.monotonic(), 0
-    if not before:
-        raise BadInput("nothing is attached: type 'overspray attach DEVICE'")
-    while not count or number < count:
-        time.sleep(interval)
-        now, then, moment = ask(), moment, time.monotonic()
-        if not now:
-            return
-        yield [between(before[pid], each, moment - then) for pid, each in now.items() if pid in before]
-        before, number = now, number + 1
+        before, moment, number = ask(), time.monotonic(), 0
+        if not before:
+            raise BadInput("nothing is attached: type 'overspray attach DEVICE'")
+        while not count or number < count:
+            time.sleep(interval)
+            now, then, moment = ask(), moment, time.monotonic()
+            if not now:
+                return
+            yield [between(before[pid], each, moment - then) for pid, each in now.items() if pid in before]
+            before, number = now, number + 1

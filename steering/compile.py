@@ -65,7 +65,7 @@ class Module(Closing):
         self._compile = partial(_compile, self.name, text, flags)
         included = "".join(f'#include "{value}"\n' for value in _paths(defines or {}))
         self._code = _compiled(self._compile, text + included, [INCLUDE, *include], flags)
-        self._programs: dict[str, int] = {}
+        self._programs: dict[tuple[str, Kind], int] = {}
         self._maps: dict[str, NewMap] = {}
         with ExitStack() as stack:  # what was opened is closed if the rest fails
             for shape in self._code.maps:
@@ -77,7 +77,7 @@ class Module(Closing):
 
         CompileError says at which line of our source the verifier stopped, and its last words.
         """
-        if function not in self._programs:
+        if (function, kind) not in self._programs:
             if function not in self._code.functions:
                 raise CompileError(f"load '{function}': {self.name} has no such function")
             linked = self._code.linked(function, [each.fd for each in self._maps.values()])
@@ -85,8 +85,8 @@ class Module(Closing):
                 program = self._open.enter_context(bpf.Program(linked, kind, function, quiet=True))
             except bpf.BpfError as error:
                 raise self._refused(function, kind, error) from None
-            self._programs[function] = program.fd
-        return self._programs[function]
+            self._programs[function, kind] = program.fd
+        return self._programs[function, kind]
 
     def map(self, name: str) -> Map:
         """One of its maps; it lives as long as the module."""

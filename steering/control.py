@@ -5,8 +5,8 @@ only root can open.
 import json
 import os
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ class Request(Closing):
     def __init__(self, connection: socket.socket, words: Mapping[str, Any]) -> None:
         self.words = words
         self._connection = connection
+
+    def fileno(self) -> int:
+        """For select(2): once it is answered, it can be read when the one who asked has gone."""
+        return self._connection.fileno()
 
     def answer(self, words: Mapping[str, Any]) -> None:
         """Say it. Who has gone meanwhile misses it."""
@@ -89,7 +93,14 @@ def forget(pid: int) -> None:
 
 
 def ask(pid: int, words: Mapping[str, Any], seconds: float = 60) -> dict[str, Any]:
-    """What the controller of that process answers.
+    """What the controller of that process answers. Raises as :func:`asking`."""
+    with asking(pid, words, seconds) as answer:
+        return answer
+
+
+@contextmanager
+def asking(pid: int, words: Mapping[str, Any], seconds: float = 60) -> Iterator[dict[str, Any]]:
+    """The same, of what is to last as long as the block: the controller hears its end, however it comes.
 
     Raises:
         BadInput, OversprayError: what it refused, in its words; or it does not answer.
@@ -103,9 +114,9 @@ def ask(pid: int, words: Mapping[str, Any], seconds: float = 60) -> dict[str, An
         except OSError as error:
             reason = "it takes too long" if isinstance(error, TimeoutError) else error.strerror
             raise OversprayError(f"ask process {pid}: {reason}: type 'overspray status'") from None
-    if not data:
-        raise OversprayError(f"process {pid} ended without an answer: type 'overspray status'")
-    answer: dict[str, Any] = json.loads(data)
-    if "error" in answer:
-        raise (BadInput if answer.get("bad") else OversprayError)(str(answer["error"]))
-    return answer
+        if not data:
+            raise OversprayError(f"process {pid} ended without an answer: type 'overspray status'")
+        answer: dict[str, Any] = json.loads(data)
+        if "error" in answer:
+            raise (BadInput if answer.get("bad") else OversprayError)(str(answer["error"]))
+        yield answer

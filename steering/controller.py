@@ -50,6 +50,7 @@ class Controller(Closing):
         self._tell, self._said = say, deque[str](maxlen=_KEPT)
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._ending: Request | None = None
+        self._watching: list[Request] = []
         self._xdp = "generic" if how.generic else "native"
         with ExitStack() as stack:
             attached.put_right()
@@ -86,10 +87,13 @@ class Controller(Closing):
             # Half of a core for looking, at most. Who asks is answered meanwhile.
             rest = max(0.0, looked + min(self.attachment.took_s, _REST_S) - now)
             due = max(0.0, due_at - now)
-            heard: list[int | Server | Events] = [stop, self._server, *([] if rest else [events])]
+            heard: list[int | Server | Request | Events] = [stop, self._server, *self._watching]
+            heard += [] if rest else [events]
             ready, _, _ = select.select(heard, [], [], min(rest or due, due))
             if stop in ready:
                 return
+            for gone in [each for each in self._watching if each in ready]:
+                self._unwatch(gone)
             if self._server in ready and (request := self._server.take()):
                 self._serve(request)
             if not due:
@@ -116,6 +120,9 @@ class Controller(Closing):
                 if ending:
                     ending.refuse(error)
                 raise
+            finally:
+                while self._watching:
+                    self._watching.pop().close()
             if ending:
                 ending.answer(self.counted())
 
@@ -129,11 +136,25 @@ class Controller(Closing):
         if request.words.get("ask") == "detach":
             self._ending = request
             return
+        if request.words.get("ask") == "watch":
+            self._watch(request)
+            return
         with request:
             try:
                 request.answer(self._answer(request.words))
             except OversprayError as error:
                 request.refuse(error)
+
+    def _watch(self, request: Request) -> None:
+        """Watch the packets' order for as long as whoever asks for it is there."""
+        self._watching.append(request)
+        self.attachment.datapath.watch(True)
+        request.answer({})
+
+    def _unwatch(self, gone: Request) -> None:
+        self._watching.remove(gone)
+        gone.close()
+        self.attachment.datapath.watch(bool(self._watching))
 
     def _answer(self, words: Any) -> dict[str, Any]:
         match words:
@@ -163,6 +184,7 @@ class Controller(Closing):
             "namespace": now.nic.namespace.label,
             "policy": str(now.choice),
             "xdp": self._xdp,
+            "watching": len(self._watching),
             "serving": [status.of_served(each) for each in now.overlays],
             **status.of_datapath(now.datapath),
             "said": list(self._said),

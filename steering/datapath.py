@@ -80,6 +80,7 @@ class Datapath(Closing):
             self._peer_before = self._count_peer()
             self._hops: Hops | None = None
             self._routes: list[Route] = []
+            self._watched = False
             if plan.delivery is Delivery.PEER:
                 self._open_peer(stack)
             else:
@@ -138,6 +139,11 @@ class Datapath(Closing):
         self._hops.trim()
         return refused
 
+    def watch(self, watched: bool) -> None:
+        """Count what comes to its delivery behind a later one of its flow, over all swaps, or do not."""
+        self._watched = watched
+        self.unit.watch(watched)
+
     def totals(self) -> Totals:
         """Everything counted since attaching, over all swaps, and until :meth:`close`."""
         if self._last:
@@ -172,7 +178,7 @@ class Datapath(Closing):
     def _ready(self, plan: Plan) -> Unit:
         """Its maps are filled before the first frame comes."""
         unit = self._units.of(plan)
-        unit.serve(plan, self.target.nic_mac)
+        unit.serve(plan, self.target.nic_mac, self._watched)
         if plan.delivery is Delivery.VETH:
             for tunnel in self.target.tunnels:
                 with netns.entered(tunnel.place.ns):  # a devmap entry is resolved where it is written

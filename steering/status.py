@@ -12,7 +12,7 @@ from steering.unit import Totals
 
 def of_totals(counted: Totals) -> dict[str, Any]:
     """All counters by name."""
-    by_core = ("local", "sent", "lost", "done", "bulks")
+    by_core = ("local", "sent", "lost", "done", "bulks", "numbered", "reordered")
     plain = {
         name: {str(core): count for core, count in counts.items()} if name in by_core else counts
         for name, counts in asdict(counted).items()
@@ -44,6 +44,8 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
                 "bulks": totals.bulks.get(core, 0),
                 "skbs": int(gro["packets"][core]),
                 "segments": int(gro["segments"][core]),
+                "numbered": totals.numbered.get(core, 0),
+                "reordered": totals.reordered.get(core, 0),
             }
         )
     settings = {"workers": list(now.workers), "queue": now.queue, "nice": now.nice}
@@ -111,6 +113,9 @@ def status_text(status: Mapping[str, Any]) -> Iterator[str]:
             f"  {row['core']:>6} {row['slot'] or 'local':>5} {row['packets']:>12} {row['share']:>6.1%} "
             f"{row['waiting']:>8} {row['lost']:>8}"
         )
+    numbered, reordered = (sum(counted[name].values()) for name in ("numbered", "reordered"))
+    if numbered:
+        yield f"  order: of {numbered} packets watched, {reordered} came behind a later one of their flow"
     yield from _lost(counted)
 
 

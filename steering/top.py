@@ -16,7 +16,8 @@ def between(before: Status, now: Status, seconds: float) -> dict[str, Any]:
     """Rates a second, by core and by name, of what a NIC's policy did meanwhile; ``waiting`` is of now.
 
     A core has ``bulk``, frames that its worker took out of its queue at once, and ``merged``, frames in a
-    packet after GRO; None where there were none.
+    packet after GRO; None where there were none. ``reordered`` is a share of the packets that were
+    watched: those that came to their delivery, before GRO, behind a later one of their flow; None likewise.
     """
     old = {row["core"]: row for row in before["cores"]}
     rows = [_core(old.get(row["core"], {}), row, seconds) for row in now["cores"]]
@@ -56,6 +57,7 @@ def _core(old: Mapping[str, int], now: Mapping[str, int], seconds: float) -> dic
         "lost": gained("lost") / seconds,
         "bulk": gained("done") / gained("bulks") if gained("bulks") else None,
         "merged": gained("segments") / gained("skbs") if gained("skbs") else None,
+        "reordered": gained("reordered") / gained("numbered") if gained("numbered") else None,
     }
 
 
@@ -66,7 +68,8 @@ def tables(found: Sequence[Mapping[str, Any]]) -> "Iterator[RenderableType]":
 
     for each in found:
         yield Text(f"{each['device']} of {each['namespace']}: {each['policy']}{mode(each['xdp'])}")
-        table = Table("core", "slot", "packets/s", "share", "waiting", "lost/s", "a bulk", "an skb", box=None)
+        names = ("core", "slot", "packets/s", "share", "waiting", "lost/s", "a bulk", "an skb", "reordered")
+        table = Table(*names, box=None)
         for column in table.columns:
             column.justify = "right"
         for row in each["cores"]:
@@ -78,6 +81,7 @@ def tables(found: Sequence[Mapping[str, Any]]) -> "Iterator[RenderableType]":
                 str(row["waiting"]),
                 f"{row['lost']:,.0f}",
                 *("-" if row[name] is None else f"{row[name]:.1f}" for name in ("bulk", "merged")),
+                "-" if row["reordered"] is None else f"{row['reordered']:.2%}",
             )
         yield table
         yield Text(f"delivered {each['delivered']:,.0f}/s, stock path {each['passed']:,.0f}/s")

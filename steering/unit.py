@@ -60,6 +60,10 @@ class Totals:
     done: Mapping[int, int]
     bulks: Mapping[int, int]
     """In so many bulks that core has taken out what it has done."""
+    numbered: Mapping[int, int]
+    """Delivered from that core while their order was watched."""
+    reordered: Mapping[int, int]
+    """Of these, behind a later one of their flow."""
 
     def __add__(self, other: "Totals") -> "Totals":
         return self._with(other, 1)
@@ -124,8 +128,9 @@ class Unit(Closing):
         """Unload. Queues empty before their threads end. Closing twice is harmless."""
         self._open.close()
 
-    def serve(self, plan: Plan, nic_mac: str) -> None:
-        """Do as that plan says, which is of the same key; frames to that address are for this NIC.
+    def serve(self, plan: Plan, nic_mac: str, watched: bool = False) -> None:
+        """Do as that plan says, which is of the same key; frames to that address are for this NIC. Whether
+        their order is ``watched`` is as for :meth:`watch`.
 
         Until :meth:`rest` its observers see every redirect of this machine, which costs each some ns.
         """
@@ -144,6 +149,12 @@ class Unit(Closing):
         self._module.map("knobs").put(0, struct.pack(f"={len(values)}I", *values))
         self._setting["veth"] = plan.delivery is Delivery.VETH
         self._setting["mac"] = np.frombuffer(_mac(nic_mac), np.uint8)
+        self.watch(watched)
+
+    def watch(self, watched: bool) -> None:
+        """Count what comes to its delivery behind a later one of its flow, or do not: it costs each packet
+        a cache line that cores share."""
+        self._setting["watched"] = watched
         self._module.map("settings").put(0, self._setting.tobytes())
 
     def rest(self) -> None:
@@ -182,11 +193,12 @@ class Unit(Closing):
         return Totals(
             {name: int(counts.sum()) for name, counts in steer.items()},
             {name: int(counts.sum()) for name, counts in deliver.items()},
-            {core: int(count) for core, count in enumerate(steer["local"]) if count},
+            _by_core(steer["local"]),
             sent,
             lost,
             done,
             {core: int(deliver["bulks"][core]) for core in self.plan.workers},
+            *(_by_core(deliver[name]) for name in ("numbered", "reordered")),
         )
 
     def policy_counts(self) -> dict[str, NDArray[np.uint64]]:
@@ -239,6 +251,10 @@ class Unit(Closing):
         if valid:
             path["valid"] = 1
             table.put(row, path.tobytes())
+
+
+def _by_core(counts: NDArray[np.uint64]) -> dict[int, int]:
+    return {core: int(count) for core, count in enumerate(counts) if count}
 
 
 def _key(route: Route) -> bytes:

@@ -10,7 +10,7 @@ int deliver(struct xdp_md *ctx)
 {
 	struct ethhdr *ethernet = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct proof *proof = 0;
+	struct vouched *found = 0;
 	__u32 zero = 0, place;
 	int bytes = 0;
 	struct deliver_counters *counters = deliver_counters.lookup(&zero);
@@ -22,14 +22,16 @@ int deliver(struct xdp_md *ctx)
 	counters->count[DELIVER_TAKEN]++;
 	if ((void *)(ethernet + 1) <= end) {
 		bytes = outer_bytes(protocol_of(ethernet) == bpf_htons(ETH_P_IPV6));
-		proof = (void *)ethernet + bytes - sizeof(*proof);
+		found = (void *)ethernet + bytes - sizeof(*found);
 	}
-	if (!proof || (void *)(proof + 1) > end || proof->secret != setting->secret) {
+	if (!found || (void *)(found + 1) > end || found->proof.secret != setting->secret) {
 		counters->count[DELIVER_DROP_PROOF]++;
 		return XDP_DROP;
 	}
-	all->worker[(proof->slot - 1) & (MAX_WORKERS - 1)].done++; /* this thread is the only writer */
-	place = proof->device;
+	all->worker[(found->proof.slot - 1) & (MAX_WORKERS - 1)].done++; /* this thread is the only writer */
+	if (UNLIKELY(found->proof.numbered))
+		watch_order(found->mark);
+	place = found->proof.device;
 	if (strip(ctx, bytes)) {
 		counters->count[DELIVER_DROP_STRIP]++;
 		return XDP_DROP;

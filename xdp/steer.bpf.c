@@ -5,6 +5,7 @@
  * Compiled with one policy, together with deliver.bpf.c and reconcile.bpf.c.
  */
 #include "flow.h"
+#include "order.h"
 #include "unit.h"
 
 struct knobs {
@@ -18,7 +19,7 @@ _Static_assert(sizeof(struct policy_flow) <= FLOW_STATE_BYTES, "struct policy_fl
 /* What we remember of a flow. Nothing here is trusted, so two flows of one hash may share it. */
 struct flow {
 	__u32 row; /* of paths: a hint */
-	__u32 pad;
+	__u32 number; /* of the last packet that was watched */
 	struct policy_flow state;
 };
 
@@ -26,6 +27,7 @@ BPF_ARRAY(knobs, struct knobs, 1);
 BPF_HASH(path_rows, struct path_key, __u32, MAX_PATHS);
 BPF_ARRAY(paths, struct path, MAX_PATHS);
 BPF_ARRAY(flows, struct flow, MAX_FLOWS);
+BPF_ARRAY(latest, __u64, MAX_FLOWS); /* marks that were delivered */
 BPF_PERCPU_ARRAY(policy_cores, struct policy_core, 1);
 
 /* What IPv6 addresses have beyond the first word. */
@@ -75,15 +77,35 @@ static ALWAYS_INLINE struct path *find_path(struct flow *flow, const struct oute
 
 /* Over the end of the tunnel's headers: that we have proven the frame, and for whom. It must not go the stock
  * way any more. */
-static ALWAYS_INLINE void vouch(struct tunnel_headers *tunnel, const struct path *path, __u64 secret, __u32 slot)
+static ALWAYS_INLINE void vouch(struct tunnel_headers *tunnel, const struct path *path, __u64 secret, __u32 slot,
+				__u64 mark)
 {
-	struct proof *proof = (void *)(tunnel + 1) - sizeof(*proof);
+	struct vouched *end = (void *)(tunnel + 1) - sizeof(*end);
+	struct proof *proof = &end->proof;
 
 	proof->secret = secret;
 	proof->device = path->device;
 	proof->next = path->next;
 	proof->slot = slot;
-	proof->pad = 0;
+	proof->numbered = !!mark;
+	if (UNLIKELY(mark))
+		end->mark = mark;
+}
+
+/* A numbered frame is about to be delivered; deliver.bpf.c does the same. */
+static ALWAYS_INLINE void watch_order(__u64 mark)
+{
+	__u32 zero = 0, row = mark >> 32 & (MAX_FLOWS - 1);
+	__u64 *before = latest.lookup(&row);
+	struct deliver_counters *counters = deliver_counters.lookup(&zero);
+
+	if (!before || !counters)
+		return;
+	counters->count[DELIVER_NUMBERED]++;
+	if (is_overtaken(mark, READ_SHARED(*before)))
+		counters->count[DELIVER_REORDERED]++;
+	else
+		*before = mark;
 }
 
 /* Into the container's veth, by XDP; deliver.bpf.c does the same. */
@@ -124,6 +146,7 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 	struct inner inner = {};
 	struct packet packet = {};
 	struct worker *worker;
+	__u64 mark = 0;
 	struct flow *flow;
 	struct path *path;
 	int verdict, ecn;
@@ -186,17 +209,21 @@ static ALWAYS_INLINE int steered(struct xdp_md *ctx, const enum stage last)
 
 	if (UNLIKELY(ecn != ecn_in(&inner.ip)))
 		set_ecn(&inner.ip, ecn);
+	if (UNLIKELY(setting->watched))
+		mark = next_mark(&flow->number, packet.hash);
 	if (slot != LOCAL_SLOT) {
 		worker = &all->worker[(slot - 1) & (MAX_WORKERS - 1)];
 		if (cpumap.redirect_map(worker->core, XDP_PASS) != XDP_REDIRECT)
 			goto pass;
-		vouch(outer.tunnel, path, setting->secret, slot);
+		vouch(outer.tunnel, path, setting->secret, slot, mark);
 		counters->count[STEER_REMOTE]++;
 		__sync_fetch_and_add(&worker->sent, 1); /* NIC cores share a worker */
 		return XDP_REDIRECT;
 	}
+	if (UNLIKELY(mark))
+		watch_order(mark);
 	place = path->device;
-	vouch(outer.tunnel, path, setting->secret, slot);
+	vouch(outer.tunnel, path, setting->secret, slot, 0);
 	if (strip(ctx, outer_bytes(outer.ip.is6))) {
 		counters->count[STEER_DROP_STRIP]++;
 		return XDP_DROP;

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from attaching import attached, host_links, macs
-from commands import ROOT, Done, here
+from commands import ROOT, Done, command, here
 from ground import NIC_CORE, WORKER_CORE
 
 from bench.lab import Lab
@@ -143,6 +143,50 @@ def test_a_policy_of_ones_own_is_shown_with_what_it_counts(flannel: Lab, tmp_pat
         assert (look["delivered"], look["drops"]) == (0, {})
         shown = typed(flannel, "top", "nic0", "--interval", "0.1", "--count", "1").stdout
         assert "packets/s" in shown and "the policy counts: cells 0/s" in shown
+
+
+@contextmanager
+def watched(lab: Lab) -> Iterator[Iterator[Any]]:
+    """What `overspray top` has of each core, look by look; it is killed."""
+    line = command("top", lab.plan.nic, "--interval", "0.1", "--json")
+    with netns.entered(lab.host_ns):
+        watcher = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    assert watcher.stdout is not None
+    with watcher:
+        try:
+            yield (json.loads(text)[0]["cores"] for text in watcher.stdout)
+        finally:
+            watcher.kill()
+
+
+def test_order_is_watched_while_somebody_looks_and_no_longer(flannel: Lab) -> None:
+    def now() -> tuple[int, dict[int, tuple[int, int]]]:
+        [status] = answered(flannel, "status", "nic0")
+        order = {row["core"]: (row["numbered"], row["reordered"]) for row in status["cores"]}
+        return status["watching"], {core: counted for core, counted in order.items() if counted[0]}
+
+    mask = f"mask={1 << WORKER_CORE:x}"
+    with (
+        attached(flannel, "--policy", f"pin:{mask}") as running,
+        Sink(flannel) as sink,
+        Wire(flannel, Traffic(flows=2), NIC_CORE) as wire,
+    ):
+        running.await_serving(*macs(flannel))
+        wire.send_windowed(N, lambda: sink.delivered)
+        assert now() == (0, {})
+        with watched(flannel) as looks:
+            assert {row["reordered"] for row in next(looks)} == {None}
+            wire.send_windowed(N, lambda: sink.delivered)
+            assert now() == (1, {WORKER_CORE: (N, 0)})
+            assert 0.0 in (row["reordered"] for look in looks for row in look if row["core"] == WORKER_CORE)
+            answered(flannel, "swap", "local", "--on", "nic0")
+            wire.send_windowed(N, lambda: sink.delivered)
+            assert now() == (1, {WORKER_CORE: (N, 0), NIC_CORE: (N, 0)})
+        wait_for(lambda: now()[0] == 0, "the controller to notice that nobody looks any more")
+        wire.send_windowed(N, lambda: sink.delivered)
+        assert now() == (0, {WORKER_CORE: (N, 0), NIC_CORE: (N, 0)})
+        told = f"order: of {2 * N} packets watched, 0 came behind a later one of their flow"
+        assert told in typed(flannel, "status", "nic0").stdout
 
 
 def test_policies_and_knobs_are_changed_while_packets_flow(flannel: Lab) -> None:

@@ -11,14 +11,15 @@ from steering.policy import SHELF
 from steering.top import between, tables
 
 
-def status(packets: int, done: int, **more: Any) -> dict[str, Any]:
+def status(packets: int, done: int, order: tuple[int, int] = (0, 0), **more: Any) -> dict[str, Any]:
     row = {"core": 1, "slot": 1, "packets": packets, "waiting": 3, "lost": done // 10, "done": done}
+    counts = {"bulks": done // 4, "skbs": packets // 2, "segments": packets}
     return {
         "device": "nic0",
         "namespace": "here",
         "policy": "mine",
         "xdp": "native",
-        "cores": [{**row, "bulks": done // 4, "skbs": packets // 2, "segments": packets}],
+        "cores": [{**row, **counts, "numbered": order[0], "reordered": order[1]}],
         "counted": {
             "steer": {"seen": packets},
             "delivered": packets,
@@ -53,6 +54,15 @@ def test_where_nothing_came_nothing_is_divided_by_it() -> None:
     [core] = found["cores"]
     assert (core["share"], core["bulk"], core["merged"]) == (0, None, None)
     assert "by generic XDP (slow)" in shown({**found, "xdp": "generic"})
+
+
+def test_reordered_is_a_share_of_what_was_watched() -> None:
+    [core] = between(status(100, 0, (40, 8)), status(300, 0, (240, 9)), 1.0)["cores"]
+    assert core["reordered"] == 0.005
+    shares = {(300, 8): "0.00%", (240, 9): "0.50%", (40, 8): "-"}
+    for now, text in shares.items():
+        lines = shown(between(status(100, 0, (40, 8)), status(300, 0, now), 1.0)).splitlines()
+        assert (lines[1].split()[-1], lines[2].split()[-1]) == ("reordered", text)
 
 
 def test_another_policys_counts_are_not_subtracted() -> None:

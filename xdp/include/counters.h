@@ -43,6 +43,8 @@ enum steer_counter {
 enum deliver_counter {
 	DELIVER_TAKEN,       /* frames that a worker took out of its queue */
 	DELIVER_BULKS,       /* times that a worker looked into its queue and found some */
+	DELIVER_NUMBERED,    /* frames that bore a number, while somebody watched their order */
+	DELIVER_REORDERED,   /* of these, behind a later one of their flow (RFC 4737) */
 	DELIVER_DROP_PROOF,  /* frames in its queue without our proof */
 	DELIVER_DROP_STRIP,  /* the tunnel could not be taken off */
 	DELIVER_DROP_MEMORY, /* frames for which there was no memory */

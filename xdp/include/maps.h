@@ -37,7 +37,7 @@ struct settings {
 	__u32 devmap;
 	__u32 veth;   /* 1: delivery by devmap; 0: after GRO, by peer.bpf.c */
 	__u8 mac[6];  /* the NIC's own */
-	__u16 pad;
+	__u16 watched; /* 1: packets are numbered, see order.h */
 };
 
 #endif

@@ -15,7 +15,13 @@ struct proof {
 	__u32 device; /* after GRO: the first hop's ifindex in the NIC's namespace; by devmap: the place in it */
 	__u32 next;   /* the second hop's in the overlay's namespace; 0: there is none */
 	__u32 slot;   /* whom the policy chose */
-	__u32 pad;
+	__u32 numbered; /* 1: in the frame there is a mark in front of it */
+};
+
+/* How it ends the tunnel's headers. */
+struct vouched {
+	__u64 mark; /* see order.h; arbitrary bytes unless the proof says `numbered` */
+	struct proof proof;
 };
 
 #endif
