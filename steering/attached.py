@@ -53,8 +53,7 @@ def held(nic: Device) -> Iterator[None]:
     path = FOLDER / f"{mine.inode}-{mine.index}"
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        # Who cleans up behind a killed one has the lock for a moment: then its holder is dead.
-        found = wait_for(lambda: _locked(path) or _alive(_read_file(path)), f"the lock {path}")
+        found = _holder_or_lock(path)
     except OSError as error:
         raise OversprayError(f"can't open {path}: {error.strerror}") from None
     if isinstance(found, Holder):
@@ -62,7 +61,6 @@ def held(nic: Device) -> Iterator[None]:
             f"attach to '{nic.name}': process {found.pid} is attached to it: "
             f"type 'overspray detach {nic.name}' first"
         )
-    assert found is not None
     with found as handle:
         handle.truncate(0)
         handle.write(json.dumps(asdict(mine)).encode())
@@ -105,8 +103,9 @@ def put_right() -> None:
     """Undo what holders have left that were killed. Raises OversprayError where that can't be."""
     undo.put_back_leftovers()
     for path in FOLDER.glob("*"):
-        if not _alive(_read_file(path)) and (handle := _locked(path)):
-            with handle:
+        found = _holder_or_lock(path)
+        if not isinstance(found, Holder):
+            with found as handle:
                 _clean_up(_read(handle.fileno()))
                 path.unlink()
 
@@ -127,6 +126,16 @@ def _clean_up(killed: Holder | None) -> None:
 def _alive(holder: Holder | None) -> Holder | None:
     """It, if the process is there, and is the one that wrote this."""
     return holder if holder and start_of(holder.pid) == holder.start else None
+
+
+def _holder_or_lock(path: Path) -> Holder | FileIO:
+    """Who is alive and has it; else the file, locked until it is closed. Raises OSError.
+
+    Who cleans up behind a killed one has the lock for a moment: when that is over, all is right.
+    """
+    found = wait_for(lambda: _alive(_read_file(path)) or _locked(path), f"the lock {path}")
+    assert found is not None
+    return found
 
 
 def _locked(path: Path) -> FileIO | None:
