@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from steering import cores, netns, sysfs
 from steering.errors import BadInput, unknown
-from steering.knobs import Knob, read_knobs
+from steering.knobs import Knob, cores_knob, read_knobs
 from steering.settings import (
     Attribute,
     Feature,
@@ -37,22 +37,7 @@ _SOCKETS, _FLOWS = "32768", "4096"
 """Of RFS: sockets that the machine knows of, flows of each queue (powers of two, more than a wire sends)."""
 
 
-class Mask(Knob):
-    """A set of cores, hexadecimal; 0 stands for what is so if it is left out."""
-
-    def read(self, name: str, text: str) -> int:
-        """The mask; BadInput where it is none, or has a core that may not be used here."""
-        found = cores.from_mask(text)
-        for core in found:
-            cores.require_usable(core)
-        return _mask_of(found)
-
-
-def _mask(help: str) -> Mask:
-    return Mask(0, 1, (1 << 64) - 1, "cores (hexadecimal)", help)
-
-
-_MASK = _mask("who gets packets; all but the NIC's, if left out")
+_MASK = cores_knob("who gets packets; all but the NIC's, if left out")
 _NETFILTER = Knob(0, 0, 1, "(no, yes)", "whether packets on the bridge pass iptables' hooks, too")
 
 
@@ -73,7 +58,7 @@ class Stock:
 def _behind(device: str) -> dict[str, Knob]:
     """A mask for each device behind that one makes it hand packets on once more."""
     names = PATH[PATH.index(device) + 1 :]
-    return {name: _mask(f"who gets packets from the {name}; nobody is asked, if left out") for name in names}
+    return {name: cores_knob(f"who gets packets from the {name}; nobody is asked, if left out") for name in names}
 
 
 def _steering(first: str, summary: str, follows: bool = False) -> Stock:
@@ -86,7 +71,7 @@ STEERING: dict[str, Stock] = {
     "rss": Stock(
         "RSS: a hash of the outermost headers picks one of the NIC's queues, each with a core of its own",
         {
-            "mask": _mask("cores that have a queue; all that may be used, if left out"),
+            "mask": cores_knob("cores that have a queue; all that may be used, if left out"),
             "ports": Knob(1, 0, 1, "(no, yes)", "whether ports are hashed, too, or addresses alone"),
             **_behind("nic"),
             "netfilter": _NETFILTER,
@@ -119,7 +104,7 @@ COALESCING: dict[str, Stock] = {
     ),
     "threaded": Stock(
         "a thread of the kernel polls the NIC, in place of a softirq",
-        {"mask": _mask("where the threads may run; all but the NIC's core, if left out")},
+        {"mask": cores_knob("where the threads may run; all but the NIC's core, if left out")},
     ),
 }
 
@@ -165,7 +150,7 @@ def check(
         masks |= {name: f"{values[name]:x}" for name in PATH if values.get(name)}
         if steering.name == "rss":
             ports = bool(values["ports"])
-            queues = tuple(cores.from_mask(f"{values['mask']:x}") if values["mask"] else cores.usable())
+            queues = tuple(cores.fromcores_knob(f"{values['mask']:x}") if values["mask"] else cores.usable())
         if masks.keys() - {*path} or (netfilter and PATH[-1] not in path):  # a bridge is for veths
             raise BadInput(f"'{steering}' is for devices that this case does not have")
     known = [(spec.name, *_known("coalescing", COALESCING, spec)) for spec in coalescing]
