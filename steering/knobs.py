@@ -37,7 +37,7 @@ class Mask(Knob):
 
     def read(self, name: str, text: str) -> int:
         """The mask; BadInput where it is none, or has a core that may not be used here."""
-        found = cores.from_mask(text)
+        found = cores.from_mask(text, name)
         for core in found:
             cores.require_usable(core)
         return sum(1 << core for core in found)

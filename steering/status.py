@@ -47,6 +47,7 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
             }
         )
     settings = {"workers": list(now.workers), "queue": now.queue, "nice": now.nice}
+    settings |= {"stack": cores.from_mask(f"{now.stack:x}") if now.stack else []}
     knobs = {"knobs": dict(now.knobs), "delivery": str(now.delivery)}
     counts = {
         name: {str(core): int(count) for core, count in enumerate(values) if count}
@@ -91,9 +92,10 @@ def status_text(status: Mapping[str, Any]) -> Iterator[str]:
     """Of what a controller answers, a line each."""
     counted = status["counted"]
     workers = cores.form(sorted(status["workers"])) or "none"
+    stack = f", after GRO {cores.form(status['stack'])}" if status["stack"] else ""
     yield (
         f"{status['device']} of {status['namespace']}: {status['policy']}{mode(status['xdp'])}, "
-        f"workers on cores {workers}, process {status['pid']} since {status['since']}"
+        f"workers on cores {workers}{stack}, process {status['pid']} since {status['since']}"
     )
     for each in status["serving"]:
         yield from (f"  {line}" for line in each["lines"])

@@ -27,6 +27,8 @@ from steering.undo import Changes
 
 PATH = ("nic", "vxlan", "veth")
 """The devices that a packet comes through, and that can hand it on: NIC, tunnel, the containers' own ends."""
+NOBODY: Mapping[str, str] = {}
+"""No masks: no device hands packets on."""
 _FEATURES = ("rx-gro", "rx-gro-list", "rx-udp-gro-forwarding")
 _SHOWN = (*_FEATURES, "tx-checksum-ip-generic", "tx-tcp-segmentation")
 _HOOKS = tuple(f"bridge-nf-call-{tables}" for tables in ("iptables", "ip6tables", "arptables"))
@@ -129,17 +131,22 @@ class Wanted:
 
 
 def check(
-    steering: Spec | None, coalescing: Sequence[Spec], nic_core: int, path: Sequence[str] = PATH
+    steering: Spec | None,
+    coalescing: Sequence[Spec],
+    nic_core: int,
+    path: Sequence[str] = PATH,
+    rps: Mapping[str, str] = NOBODY,
 ) -> Wanted:
     """What these specs want; looks at no device.
 
-    Without ``steering`` a policy of ours runs: RPS and netfilter are off. ``nic_core`` gets no packets from
-    RPS, unless a mask says so, or it is the only core. ``path``: the devices that there are (`path_of`).
+    Without ``steering`` a policy of ours runs: netfilter is off, and RPS as ``rps`` says (`plan.Plan.rps`).
+    ``nic_core`` gets no packets from RPS, unless a mask says so, or it is the only core. ``path``: the devices
+    that there are (`path_of`).
 
     Raises:
         BadInput: unknown name, knob, value or core, or something for a device that there is not.
     """
-    masks: dict[str, str] = {}
+    masks = {**rps}
     netfilter = follows = ports = False
     queues: tuple[int, ...] = ()
     if steering is not None:
@@ -173,7 +180,12 @@ def check(
 
 
 def apply(
-    target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int, changes: Changes
+    target: Target,
+    steering: Spec | None,
+    coalescing: Sequence[Spec],
+    nic_core: int,
+    changes: Changes,
+    rps: Mapping[str, str] = NOBODY,
 ) -> None:
     """Set what these specs want (:func:`check`), until ``changes`` are put back.
 
@@ -183,19 +195,21 @@ def apply(
         BadInput: as :func:`check`, or netfilter that this kernel does not have; nothing is changed.
         OversprayError: a device lacks something, or the kernel refused; ``changes`` have what was changed.
     """
-    wanted = check(steering, coalescing, nic_core, path_of(target))
+    wanted = check(steering, coalescing, nic_core, path_of(target), rps)
     for ns, setting, value in list(_needed(target, wanted)):  # the whole list first: it may yet refuse
         changes.set(ns, setting, value)
 
 
 def coalescing_of(
-    nic: Place, coalescing: Sequence[Spec], nic_core: int
+    nic: Place, coalescing: Sequence[Spec], nic_core: int, rps: Mapping[str, str] = NOBODY
 ) -> Iterator[tuple[str, Setting, str]]:
-    """Namespace, setting and value of what these specs need of a NIC; all else may stay as it is.
+    """Namespace, setting and value of what these specs, and RPS, need of a NIC; all else may stay as it is.
 
     Raises BadInput as :func:`check`.
     """
-    wanted = check(None, coalescing, nic_core, PATH[:1])
+    wanted = check(None, coalescing, nic_core, PATH[:1], rps)
+    if mask := wanted.masks.get(PATH[0]):
+        yield nic.ns, RpsMask(nic.device), mask
     threaded, *timers = _polling(nic.device)
     for name in _FEATURES:
         if name in wanted.features:
@@ -213,12 +227,18 @@ def path_of(target: Target) -> Sequence[str]:
     return PATH[: 1 + bool(target.tunnels) + bool(target.endpoints)]
 
 
-def differing(target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int) -> list[str]:
+def differing(
+    target: Target,
+    steering: Spec | None,
+    coalescing: Sequence[Spec],
+    nic_core: int,
+    rps: Mapping[str, str] = NOBODY,
+) -> list[str]:
     """What is in effect and is not what these specs want, a line each: ``rx-gro of nic0 is on, not off``.
 
     Raises as :func:`apply`.
     """
-    wanted, found = check(steering, coalescing, nic_core, path_of(target)), []
+    wanted, found = check(steering, coalescing, nic_core, path_of(target), rps), []
     for ns, setting, value in _needed(target, wanted):
         with netns.entered(ns):
             if (now := setting.read()) != value:
