@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pyroute2 import IPRoute
 
@@ -48,6 +48,8 @@ class Attachment(Closing):
     def __init__(self, device: str, choice: Choice, how: How) -> None:
         self.how = how
         plan = self._planned(choice)
+        if plan.delivery is not Delivery.PEER:
+            raise BadInput("deliver=veth needs the containers' own settings changed: choose deliver=peer")
         found = discover.discover()
         self.nic = choose(found, device)
         with ExitStack() as stack:
@@ -89,10 +91,8 @@ class Attachment(Closing):
             raise
 
     def _planned(self, choice: Choice) -> Plan:
-        """BadInput: as `Choice.plan`, or nothing for a live host."""
+        """Raises BadInput as `Choice.plan`, and where the mode of XDP forbids it."""
         plan = choice.plan()
-        if plan.delivery is not Delivery.PEER:
-            raise BadInput("deliver=veth needs the containers' own settings changed: choose deliver=peer")
         if plan.stack and self.how.generic:
             raise BadInput("stack= with --generic: RPS would move packets before XDP has them: leave one out")
         return plan

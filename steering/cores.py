@@ -32,8 +32,10 @@ def form(cores: list[int]) -> str:
 
 
 def from_mask(text: str, name: str = "mask") -> list[int]:
-    """``[0, 2, 3]`` of ``d``, or of ``0xd``, lowest first; BadInput where what has that name is no mask, or of
-    no core."""
+    """``[0, 2, 3]`` of ``d``, or of ``0xd``, lowest first; BadInput where it is no mask, or of no core.
+
+    ``name`` is what it is called by those who wrote it.
+    """
     try:
         mask = int(text, 16)
     except ValueError:

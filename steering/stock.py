@@ -60,7 +60,9 @@ class Stock:
 def _behind(device: str) -> dict[str, Knob]:
     """A mask for each device behind that one makes it hand packets on once more."""
     names = PATH[PATH.index(device) + 1 :]
-    return {name: cores_knob(f"who gets packets from the {name}; nobody is asked, if left out") for name in names}
+    return {
+        name: cores_knob(f"who gets packets from the {name}; nobody is asked, if left out") for name in names
+    }
 
 
 def _steering(first: str, summary: str, follows: bool = False) -> Stock:
@@ -140,8 +142,8 @@ def check(
     """What these specs want; looks at no device.
 
     Without ``steering`` a policy of ours runs: netfilter is off, and RPS as ``rps`` says (`plan.Plan.rps`).
-    ``nic_core`` gets no packets from RPS, unless a mask says so, or it is the only core. ``path``: the devices
-    that there are (`path_of`).
+    ``nic_core`` gets no packets from RPS, unless a mask says so, or it is the only core. ``path``: the
+    devices that there are (`path_of`).
 
     Raises:
         BadInput: unknown name, knob, value or core, or something for a device that there is not.
@@ -157,7 +159,7 @@ def check(
         masks |= {name: f"{values[name]:x}" for name in PATH if values.get(name)}
         if steering.name == "rss":
             ports = bool(values["ports"])
-            queues = tuple(cores.fromcores_knob(f"{values['mask']:x}") if values["mask"] else cores.usable())
+            queues = tuple(cores.from_mask(f"{values['mask']:x}") if values["mask"] else cores.usable())
         if masks.keys() - {*path} or (netfilter and PATH[-1] not in path):  # a bridge is for veths
             raise BadInput(f"'{steering}' is for devices that this case does not have")
     known = [(spec.name, *_known("coalescing", COALESCING, spec)) for spec in coalescing]

@@ -4,7 +4,7 @@ from steering.knobs import Knob
 from steering.policy import Order, Policy
 
 POLICY = Policy(
-    summary="a flow has a core for each stage: a worker by its hash, a second while that is busy; stack= behind GRO",
+    summary="a core for each stage: the worker of a flow's hash, a second while that is busy, then `stack`",
     order=Order.CELL,
     knobs={
         "cell": Knob(64, 1, 4096, "packets", "length of a cell; NAPI's weight is 64"),
