@@ -26,14 +26,16 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
     totals, now = datapath.totals(), datapath.plan
     workers = {core: place + 1 for place, core in enumerate(now.workers)}
     queues, gro = datapath.unit.totals(), datapath.peer_by_core()
+    local = {core for core, count in totals.local.items() if count}
+    behind = {core for core, count in enumerate(gro["packets"]) if count}
     rows = []
-    for core in sorted({*workers, *(core for core, count in totals.local.items() if count), *totals.done}):
+    for core in sorted({*workers, *local, *totals.done, *behind}):
         packets = totals.local.get(core, 0) + totals.done.get(core, 0)
         waiting = queues.sent.get(core, 0) - queues.lost.get(core, 0) - queues.done.get(core, 0)
         rows.append(
             {
                 "core": core,
-                "slot": workers.get(core, 0),
+                "slot": workers.get(core, 0 if core in local else None),
                 "packets": packets,
                 "share": packets / totals.delivered if totals.delivered else 0.0,
                 "local": totals.local.get(core, 0),
@@ -67,6 +69,11 @@ def of_served(overlay: Served) -> dict[str, Any]:
         "tunnel": asdict(tunnel) if tunnel else None,
         "lines": list(overlay.lines()),
     }
+
+
+def slot_text(slot: int | None) -> str:
+    """Of a core's row; None: it is no slot, and has what others hand on after GRO."""
+    return "stack" if slot is None else str(slot or "local")
 
 
 def mode(xdp: str) -> str:
@@ -110,7 +117,7 @@ def status_text(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {'core':>6} {'slot':>5} {'packets':>12} {'share':>6} {'waiting':>8} {'lost':>8}"
     for row in status["cores"]:
         yield (
-            f"  {row['core']:>6} {row['slot'] or 'local':>5} {row['packets']:>12} {row['share']:>6.1%} "
+            f"  {row['core']:>6} {slot_text(row['slot']):>5} {row['packets']:>12} {row['share']:>6.1%} "
             f"{row['waiting']:>8} {row['lost']:>8}"
         )
     yield from _lost(counted)
