@@ -29,13 +29,14 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
     local = {core for core, count in totals.local.items() if count}
     behind = {core for core, count in enumerate(gro["packets"]) if count}
     rows = []
-    for core in sorted({*workers, *local, *totals.done, *behind}):
+    slots = {**dict.fromkeys(behind), **dict.fromkeys({*local, *totals.done}, 0), **workers}
+    for core, slot in sorted(slots.items()):
         packets = totals.local.get(core, 0) + totals.done.get(core, 0)
         waiting = queues.sent.get(core, 0) - queues.lost.get(core, 0) - queues.done.get(core, 0)
         rows.append(
             {
                 "core": core,
-                "slot": workers.get(core, 0 if core in local else None),
+                "slot": slot,
                 "packets": packets,
                 "share": packets / totals.delivered if totals.delivered else 0.0,
                 "local": totals.local.get(core, 0),

@@ -3,9 +3,9 @@
  * stage: a flow's path is split by stage over cores, Falcon's idea (EuroSys'21) on a stock kernel. There a flow's
  * packets change core at each device, to the one that a hash of flow and device picks, or, while that is busy, to a
  * second one. Here tunnel, bridge and veth are gone, and three stages are left: the NIC's core decides, the one
- * chosen here strips, makes skbs and merges them (GRO), and what is behind that, tc, IP, UDP or TCP, is for the
- * cores of `stack`, a knob of every policy: RPS after GRO. That one has a hash of the kernel's own, so the stages'
- * choices differ without a salt. Without `stack` there are two stages.
+ * chosen here strips, makes skbs and merges them (GRO), and what is behind that, IP and UDP or TCP, is for the cores
+ * of `stack`, a knob of every policy: RPS after GRO, which has one core for a flow. Its hash is the kernel's own, so
+ * the stages' choices differ without a salt. Without `stack` there are two stages.
  *
  * As Falcon: the second choice gets what the first is too busy for, however busy it is itself; the NIC's core is a
  * choice only if `local` says so. Unlike it: busy is a backlog above a limit, not the load of past ticks, so the
