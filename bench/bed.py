@@ -1,6 +1,6 @@
 """The test bed: labs with wire, sink and instruments, and variants put into effect."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -119,19 +119,25 @@ class Bed(Closing):
                 datapath = stack.enter_context(Datapath(target, planned, self._units))
             # After the program, without which nothing polls a veth: threads that do have their cores set.
             changes = stack.enter_context(Changes())
-            stock.apply(target, variant.stock_steering, variant.coalescing, self.nic_core, changes)
-            wanted = stock.check(variant.stock_steering, variant.coalescing, self.nic_core)
+            wants = (variant.stock_steering, variant.coalescing, self.nic_core)
+            stock.apply(target, *wants, changes, self._rps(variant))
+            wanted = stock.check(*wants)
             spread = rss.cores_of_flows(case.lab.plan, self.traffic.flows, wanted.queues, wanted.ports)
             yield Effect(case, stock.effective(target), datapath, self._nic, tuple(spread))
 
     def unwanted(self, variant: Variant) -> list[str]:
         """Settings that are not as the variant, which is in effect, wants them: a kernel may change them."""
         target = self._cases[variant.case].lab.target
-        return stock.differing(target, variant.stock_steering, variant.coalescing, self.nic_core)
+        wants = (variant.stock_steering, variant.coalescing, self.nic_core)
+        return stock.differing(target, *wants, self._rps(variant))
 
     def close(self) -> None:
         """Take everything down. Closing twice is harmless."""
         self._open.close()
+
+    def _rps(self, variant: Variant) -> Mapping[str, str]:
+        """Behind a policy of ours."""
+        return stock.NOBODY if variant.is_stock else plan.read(variant.steering, self.nic_core).rps
 
     def _equipped(self, stack: ExitStack, lab: Lab) -> Case:
         # A flow has one reader, which a connected socket tells RFS.

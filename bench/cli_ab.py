@@ -82,8 +82,8 @@ def ab(
     rps-veth[:mask=HEX] at the NIC, the tunnel, the containers' ends, with vxlan=HEX, veth=HEX for those
     behind; rfs, rfs-vxlan, rfs-veth, to the reader's core; each with netfilter=1 if wanted; stock-best, which
     'overspray stock-best' has found. Policies, in flannel and docker: local, pin, roundrobin, flowcell,
-    backlog, or @FOLDER of one's own. Coalescing: one of gro, gro-list, udp-forward;
-    defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
+    backlog, or @FOLDER of one's own, each with stack=HEX for RPS behind GRO. Coalescing: one of gro,
+    gro-list, udp-forward; defer[:usecs=N,irqs=N]; threaded[:mask=HEX].
 
     With --on nothing is sent and no lab is made: a variant is none, with nothing attached, or a policy, and
     what counts is what the containers behind that NIC receive of the traffic that is there.

@@ -80,7 +80,8 @@ class Variant:
             kind = self.steering.name.partition("-")[0].upper()
             return (*((kind,) if kind in ("RPS", "RFS") else ()), *rows)
         delivered = () if self.steering.args.get("deliver") == plan.Delivery.VETH else ("tc links",)
-        return ("cpumap programs", *delivered, *rows)
+        handed_on = ("RPS",) if "stack" in self.steering.args else ()
+        return ("cpumap programs", *delivered, *handed_on, *rows)
 
     def check(self, nic_core: int) -> None:
         """BadInput where it can't be put into effect: unknown name, knob, value or core; changes nothing."""

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pyroute2 import IPRoute
 
@@ -16,8 +16,9 @@ from steering.events import Events
 from steering.hops import remove_stale
 from steering.inventory import Inventory
 from steering.inventory import device as device_of
-from steering.plan import Delivery
+from steering.plan import Delivery, Plan
 from steering.served import Served
+from steering.settings import Setting
 from steering.target import Place
 from steering.undo import Changes
 
@@ -45,10 +46,10 @@ class Attachment(Closing):
     """
 
     def __init__(self, device: str, choice: Choice, how: How) -> None:
-        plan = choice.plan()
+        self.how = how
+        plan = self._planned(choice)
         if plan.delivery is not Delivery.PEER:
             raise BadInput("deliver=veth needs the containers' own settings changed: choose deliver=peer")
-        self.how = how
         found = discover.discover()
         self.nic = choose(found, device)
         with ExitStack() as stack:
@@ -73,8 +74,8 @@ class Attachment(Closing):
             self.datapath = stack.enter_context(Datapath(target, plan, units, how.generic))
             # After the program, without which nothing may poll a NIC: threads that do have their cores set.
             self._changes = stack.enter_context(Changes())
-            self.choice = replace(choice, coalescing=())
-            self._coalesce(choice)
+            self._set: tuple[tuple[str, Setting, str], ...] = ()
+            self._set_up(choice, plan)
             self._open = stack.pop_all()
         self._found = found
         self.took_s = 0.0
@@ -83,31 +84,47 @@ class Attachment(Closing):
     def swap(self, choice: Choice) -> None:
         """Another policy, without losing a frame, and other coalescing. Raises as `Datapath.swap`, and where
         the NIC can't coalesce so; what was attached stays then."""
-        plan = choice.plan()
-        before = self.choice
-        self._coalesce(choice)
+        plan = self._planned(choice)
+        before = self.choice, self.datapath.plan
+        self._set_up(choice, plan)
         try:
             self.datapath.swap(plan)
         except BaseException:
-            self._coalesce(before)
+            self._set_up(*before)
             raise
 
-    def _coalesce(self, choice: Choice) -> None:
+    def _planned(self, choice: Choice) -> Plan:
+        """Raises BadInput as `Choice.plan`, and where the mode of XDP forbids it."""
+        plan = choice.plan()
+        if plan.stack and self.how.generic:
+            raise BadInput("stack= with --generic: RPS would move packets before XDP has them: leave one out")
+        return plan
+
+    def _set_up(self, choice: Choice, plan: Plan) -> None:
         """Have the NIC's settings as found, but for what that choice needs."""
-        if choice.coalescing != self.choice.coalescing:
-            space = self.nic.namespace
-            # By a name that holds wherever the journal is read, and after this process has ended.
-            nic = Place(space.name or space.path, self.nic.name)
-            self._changes.close()
+        space = self.nic.namespace
+        # By a name that holds wherever the journal is read, and after this process has ended.
+        nic = Place(space.name or space.path, self.nic.name)
+        wanted = tuple(stock.coalescing_of(nic, choice.coalescing, cores.usable()[0], plan.rps))
+        if wanted != self._set:
+            before, self._set = self._set, ()
             try:
-                for ns, setting, value in stock.coalescing_of(nic, choice.coalescing, cores.usable()[0]):
-                    self._changes.set(ns, setting, value)
+                self._change(wanted)
             except BaseException:
-                self._changes.close()
-                if self.choice.coalescing:
-                    self._coalesce(replace(self.choice, coalescing=()))
+                self._change(before)
                 raise
         self.choice = choice
+
+    def _change(self, wanted: tuple[tuple[str, Setting, str], ...]) -> None:
+        """These, and nothing else."""
+        self._changes.close()
+        try:
+            for each in wanted:
+                self._changes.set(*each)
+        except BaseException:
+            self._changes.close()
+            raise
+        self._set = wanted
 
     def lines(self) -> list[str]:
         """What is served, and what is left alone and why."""

@@ -31,14 +31,17 @@ def form(cores: list[int]) -> str:
     return ",".join(parts)
 
 
-def from_mask(text: str) -> list[int]:
-    """``[0, 2, 3]`` of ``d``, or of ``0xd``, lowest first; BadInput where it is no mask, or of no core."""
+def from_mask(text: str, name: str = "mask") -> list[int]:
+    """``[0, 2, 3]`` of ``d``, or of ``0xd``, lowest first; BadInput where it is no mask, or of no core.
+
+    ``name`` is what it is called by those who wrote it.
+    """
     try:
         mask = int(text, 16)
     except ValueError:
         mask = 0
     if mask <= 0:
-        raise BadInput(f"mask={text}: write cores as a hexadecimal mask of at least one, as in 0x6 for 1-2")
+        raise BadInput(f"{name}={text}: write cores as a hexadecimal mask of at least one, as in 0x6 for 1-2")
     return [core for core in range(mask.bit_length()) if mask >> core & 1]
 
 

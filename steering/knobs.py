@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from steering import cores
 from steering.errors import BadInput, unknown
 
 
@@ -29,6 +30,22 @@ class Knob:
                 f"{name}={value} is out of range: choose from {self.low} to {self.high} {self.unit}"
             )
         return value
+
+
+class Mask(Knob):
+    """A set of cores, hexadecimal; 0 stands for what is so if it is left out."""
+
+    def read(self, name: str, text: str) -> int:
+        """The mask; BadInput where it is none, or has a core that may not be used here."""
+        found = cores.from_mask(text, name)
+        for core in found:
+            cores.require_usable(core)
+        return sum(1 << core for core in found)
+
+
+def cores_knob(help: str) -> Mask:
+    """A knob that is a set of cores."""
+    return Mask(0, 1, (1 << 64) - 1, "cores (hexadecimal)", help)
 
 
 def read_knobs(owner: str, knobs: Mapping[str, Knob], args: Mapping[str, str]) -> dict[str, int]:

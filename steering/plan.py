@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from steering import cores
 from steering.errors import BadInput, unknown
-from steering.knobs import Knob, read_knobs
+from steering.knobs import Knob, cores_knob, read_knobs
 from steering.layout import header
 from steering.policy import Policy, find
 from steering.spec import Spec
@@ -17,11 +17,13 @@ QUEUE = Knob(2048, 64, 16384, "packets", "frames that a worker's queue holds")
 NICE = Knob(
     0, 0, 19, "(as nice(2))", "how far the workers' threads step back for applications on their cores"
 )
+STACK = cores_knob("cores that take packets over after GRO (RPS), hexadecimal; nobody, if left out")
 COMMON = {
     "deliver": "how frames get into the container: peer (after GRO) or veth (by XDP)",
     "mask": "cores of the workers, hexadecimal; slot 1 is the lowest",
     "queue": QUEUE.help,
     "nice": NICE.help,
+    "stack": STACK.help,
 }
 """Knobs that every policy has: they belong to the datapath."""
 
@@ -45,11 +47,21 @@ class Plan:
     delivery: Delivery = Delivery.PEER
     queue: int = QUEUE.default
     nice: int = NICE.default
+    stack: int = STACK.default
+    """Mask of the cores that take packets over after GRO; 0: the core that did GRO goes on."""
+
+    @property
+    def rps(self) -> Mapping[str, str]:
+        """Masks of RPS by device, as `steering.stock.check` takes them: of the last one that merges packets.
+
+        Past the NIC, ``peer`` moves an skb from device to device on one core, so that nobody there is asked.
+        """
+        return {"nic" if self.delivery is Delivery.PEER else "veth": f"{self.stack:x}"} if self.stack else {}
 
     @property
     def key(self) -> str:
-        """One unit serves all plans of one key: they differ in knobs, delivery and nice. What the C half
-        says, not when it was written, makes another."""
+        """One unit serves all plans of one key: they differ in knobs, delivery, nice and stack. What the C
+        half says, not when it was written, makes another."""
         text = sha256(self.policy.header.read_bytes()).hexdigest()
         return f"{self.policy.folder} {text} {tuple(self.policy.knobs)} {self.workers} {self.queue}"
 
@@ -80,5 +92,6 @@ def read(spec: Spec, nic_core: int) -> Plan:
         workers = cores.from_mask(spec.args["mask"])
     queue = QUEUE.read("queue", spec.args.get("queue", str(QUEUE.default)))
     nice = NICE.read("nice", spec.args.get("nice", str(NICE.default)))
+    stack = STACK.read("stack", spec.args["stack"]) if "stack" in spec.args else STACK.default
     values: Mapping[str, int] = read_knobs(f"policy '{policy.name}'", policy.knobs, own)
-    return Plan(policy, tuple(values.items()), tuple(workers), Delivery(deliver), queue, nice)
+    return Plan(policy, tuple(values.items()), tuple(workers), Delivery(deliver), queue, nice, stack)

@@ -26,14 +26,17 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
     totals, now = datapath.totals(), datapath.plan
     workers = {core: place + 1 for place, core in enumerate(now.workers)}
     queues, gro = datapath.unit.totals(), datapath.peer_by_core()
+    local = {core for core, count in totals.local.items() if count}
+    behind = {core for core, count in enumerate(gro["packets"]) if count}
     rows = []
-    for core in sorted({*workers, *(core for core, count in totals.local.items() if count), *totals.done}):
+    slots = {**dict.fromkeys(behind), **dict.fromkeys({*local, *totals.done}, 0), **workers}
+    for core, slot in sorted(slots.items()):
         packets = totals.local.get(core, 0) + totals.done.get(core, 0)
         waiting = queues.sent.get(core, 0) - queues.lost.get(core, 0) - queues.done.get(core, 0)
         rows.append(
             {
                 "core": core,
-                "slot": workers.get(core, 0),
+                "slot": slot,
                 "packets": packets,
                 "share": packets / totals.delivered if totals.delivered else 0.0,
                 "local": totals.local.get(core, 0),
@@ -49,6 +52,7 @@ def of_datapath(datapath: Datapath) -> dict[str, Any]:
             }
         )
     settings = {"workers": list(now.workers), "queue": now.queue, "nice": now.nice}
+    settings |= {"stack": cores.from_mask(f"{now.stack:x}") if now.stack else []}
     knobs = {"knobs": dict(now.knobs), "delivery": str(now.delivery)}
     counts = {
         name: {str(core): int(count) for core, count in enumerate(values) if count}
@@ -68,6 +72,11 @@ def of_served(overlay: Served) -> dict[str, Any]:
         "tunnel": asdict(tunnel) if tunnel else None,
         "lines": list(overlay.lines()),
     }
+
+
+def slot_text(slot: int | None) -> str:
+    """Of a core's row; None: it is no slot, and has what others hand on after GRO."""
+    return "stack" if slot is None else str(slot or "local")
 
 
 def mode(xdp: str) -> str:
@@ -93,9 +102,10 @@ def status_text(status: Mapping[str, Any]) -> Iterator[str]:
     """Of what a controller answers, a line each."""
     counted = status["counted"]
     workers = cores.form(sorted(status["workers"])) or "none"
+    stack = f", after GRO {cores.form(status['stack'])}" if status["stack"] else ""
     yield (
         f"{status['device']} of {status['namespace']}: {status['policy']}{mode(status['xdp'])}, "
-        f"workers on cores {workers}, process {status['pid']} since {status['since']}"
+        f"workers on cores {workers}{stack}, process {status['pid']} since {status['since']}"
     )
     for each in status["serving"]:
         yield from (f"  {line}" for line in each["lines"])
@@ -110,7 +120,7 @@ def status_text(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {'core':>6} {'slot':>5} {'packets':>12} {'share':>6} {'waiting':>8} {'lost':>8}"
     for row in status["cores"]:
         yield (
-            f"  {row['core']:>6} {row['slot'] or 'local':>5} {row['packets']:>12} {row['share']:>6.1%} "
+            f"  {row['core']:>6} {slot_text(row['slot']):>5} {row['packets']:>12} {row['share']:>6.1%} "
             f"{row['waiting']:>8} {row['lost']:>8}"
         )
     numbered, reordered = (sum(counted[name].values()) for name in ("numbered", "reordered"))

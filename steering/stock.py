@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from steering import cores, netns, sysfs
 from steering.errors import BadInput, unknown
-from steering.knobs import Knob, read_knobs
+from steering.knobs import Knob, cores_knob, read_knobs
 from steering.settings import (
     Attribute,
     Feature,
@@ -27,6 +27,8 @@ from steering.undo import Changes
 
 PATH = ("nic", "vxlan", "veth")
 """The devices that a packet comes through, and that can hand it on: NIC, tunnel, the containers' own ends."""
+NOBODY: Mapping[str, str] = {}
+"""No masks: no device hands packets on."""
 _FEATURES = ("rx-gro", "rx-gro-list", "rx-udp-gro-forwarding")
 _SHOWN = (*_FEATURES, "tx-checksum-ip-generic", "tx-tcp-segmentation")
 _HOOKS = tuple(f"bridge-nf-call-{tables}" for tables in ("iptables", "ip6tables", "arptables"))
@@ -37,22 +39,7 @@ _SOCKETS, _FLOWS = "32768", "4096"
 """Of RFS: sockets that the machine knows of, flows of each queue (powers of two, more than a wire sends)."""
 
 
-class Mask(Knob):
-    """A set of cores, hexadecimal; 0 stands for what is so if it is left out."""
-
-    def read(self, name: str, text: str) -> int:
-        """The mask; BadInput where it is none, or has a core that may not be used here."""
-        found = cores.from_mask(text)
-        for core in found:
-            cores.require_usable(core)
-        return _mask_of(found)
-
-
-def _mask(help: str) -> Mask:
-    return Mask(0, 1, (1 << 64) - 1, "cores (hexadecimal)", help)
-
-
-_MASK = _mask("who gets packets; all but the NIC's, if left out")
+_MASK = cores_knob("who gets packets; all but the NIC's, if left out")
 _NETFILTER = Knob(0, 0, 1, "(no, yes)", "whether packets on the bridge pass iptables' hooks, too")
 
 
@@ -73,7 +60,9 @@ class Stock:
 def _behind(device: str) -> dict[str, Knob]:
     """A mask for each device behind that one makes it hand packets on once more."""
     names = PATH[PATH.index(device) + 1 :]
-    return {name: _mask(f"who gets packets from the {name}; nobody is asked, if left out") for name in names}
+    return {
+        name: cores_knob(f"who gets packets from the {name}; nobody is asked, if left out") for name in names
+    }
 
 
 def _steering(first: str, summary: str, follows: bool = False) -> Stock:
@@ -86,7 +75,7 @@ STEERING: dict[str, Stock] = {
     "rss": Stock(
         "RSS: a hash of the outermost headers picks one of the NIC's queues, each with a core of its own",
         {
-            "mask": _mask("cores that have a queue; all that may be used, if left out"),
+            "mask": cores_knob("cores that have a queue; all that may be used, if left out"),
             "ports": Knob(1, 0, 1, "(no, yes)", "whether ports are hashed, too, or addresses alone"),
             **_behind("nic"),
             "netfilter": _NETFILTER,
@@ -119,7 +108,7 @@ COALESCING: dict[str, Stock] = {
     ),
     "threaded": Stock(
         "a thread of the kernel polls the NIC, in place of a softirq",
-        {"mask": _mask("where the threads may run; all but the NIC's core, if left out")},
+        {"mask": cores_knob("where the threads may run; all but the NIC's core, if left out")},
     ),
 }
 
@@ -144,17 +133,22 @@ class Wanted:
 
 
 def check(
-    steering: Spec | None, coalescing: Sequence[Spec], nic_core: int, path: Sequence[str] = PATH
+    steering: Spec | None,
+    coalescing: Sequence[Spec],
+    nic_core: int,
+    path: Sequence[str] = PATH,
+    rps: Mapping[str, str] = NOBODY,
 ) -> Wanted:
     """What these specs want; looks at no device.
 
-    Without ``steering`` a policy of ours runs: RPS and netfilter are off. ``nic_core`` gets no packets from
-    RPS, unless a mask says so, or it is the only core. ``path``: the devices that there are (`path_of`).
+    Without ``steering`` a policy of ours runs: netfilter is off, and RPS as ``rps`` says (`plan.Plan.rps`).
+    ``nic_core`` gets no packets from RPS, unless a mask says so, or it is the only core. ``path``: the
+    devices that there are (`path_of`).
 
     Raises:
         BadInput: unknown name, knob, value or core, or something for a device that there is not.
     """
-    masks: dict[str, str] = {}
+    masks = {**rps}
     netfilter = follows = ports = False
     queues: tuple[int, ...] = ()
     if steering is not None:
@@ -188,7 +182,12 @@ def check(
 
 
 def apply(
-    target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int, changes: Changes
+    target: Target,
+    steering: Spec | None,
+    coalescing: Sequence[Spec],
+    nic_core: int,
+    changes: Changes,
+    rps: Mapping[str, str] = NOBODY,
 ) -> None:
     """Set what these specs want (:func:`check`), until ``changes`` are put back.
 
@@ -198,19 +197,21 @@ def apply(
         BadInput: as :func:`check`, or netfilter that this kernel does not have; nothing is changed.
         OversprayError: a device lacks something, or the kernel refused; ``changes`` have what was changed.
     """
-    wanted = check(steering, coalescing, nic_core, path_of(target))
+    wanted = check(steering, coalescing, nic_core, path_of(target), rps)
     for ns, setting, value in list(_needed(target, wanted)):  # the whole list first: it may yet refuse
         changes.set(ns, setting, value)
 
 
 def coalescing_of(
-    nic: Place, coalescing: Sequence[Spec], nic_core: int
+    nic: Place, coalescing: Sequence[Spec], nic_core: int, rps: Mapping[str, str] = NOBODY
 ) -> Iterator[tuple[str, Setting, str]]:
-    """Namespace, setting and value of what these specs need of a NIC; all else may stay as it is.
+    """Namespace, setting and value of what these specs, and RPS, need of a NIC; all else may stay as it is.
 
     Raises BadInput as :func:`check`.
     """
-    wanted = check(None, coalescing, nic_core, PATH[:1])
+    wanted = check(None, coalescing, nic_core, PATH[:1], rps)
+    if mask := wanted.masks.get(PATH[0]):
+        yield nic.ns, RpsMask(nic.device), mask
     threaded, *timers = _polling(nic.device)
     for name in _FEATURES:
         if name in wanted.features:
@@ -228,12 +229,18 @@ def path_of(target: Target) -> Sequence[str]:
     return PATH[: 1 + bool(target.tunnels) + bool(target.endpoints)]
 
 
-def differing(target: Target, steering: Spec | None, coalescing: Sequence[Spec], nic_core: int) -> list[str]:
+def differing(
+    target: Target,
+    steering: Spec | None,
+    coalescing: Sequence[Spec],
+    nic_core: int,
+    rps: Mapping[str, str] = NOBODY,
+) -> list[str]:
     """What is in effect and is not what these specs want, a line each: ``rx-gro of nic0 is on, not off``.
 
     Raises as :func:`apply`.
     """
-    wanted, found = check(steering, coalescing, nic_core, path_of(target)), []
+    wanted, found = check(steering, coalescing, nic_core, path_of(target), rps), []
     for ns, setting, value in _needed(target, wanted):
         with netns.entered(ns):
             if (now := setting.read()) != value:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steering.status import mode
+from steering.status import mode, slot_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,7 +75,7 @@ def tables(found: Sequence[Mapping[str, Any]]) -> "Iterator[RenderableType]":
         for row in each["cores"]:
             table.add_row(
                 str(row["core"]),
-                str(row["slot"] or "local"),
+                slot_text(row["slot"]),
                 f"{row['packets']:,.0f}",
                 f"{row['share']:.1%}",
                 str(row["waiting"]),

@@ -84,6 +84,11 @@ class Totals:
         return sum(n for name, n in self.steer.items() if name.startswith(("pass_", "refused_")))
 
     @property
+    def waiting(self) -> int:
+        """In the workers' queues."""
+        return sum(self.sent.values()) - sum(self.lost.values()) - sum(self.done.values())
+
+    @property
     def drops(self) -> dict[str, dict[str, int]]:
         """What was lost in our hands, by stage and name; without zeros."""
         found = {

@@ -66,6 +66,7 @@ RUNS = (
     "linux/rss",
     "docker/roundrobin+gro-list",
     "flannel/roundrobin:deliver=veth",
+    "flannel/stage:stack=1",
 )
 
 

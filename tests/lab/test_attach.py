@@ -138,6 +138,7 @@ def test_a_second_one_is_told_who_is_there(flannel: Lab) -> None:
         (("nic0", "--vni", "7"), "no overlay with VNI 7 behind 'nic0': choose from {vni}"),
         (("nic0", "--policy", "best"), "unknown policy 'best': choose from adaptive"),
         (("nic0", "--policy", "local:deliver=veth"), "choose deliver=peer"),
+        (("nic0", "--generic", "--policy", "local:stack=1"), "stack= with --generic: RPS would move packets"),
         (("nic0", "--cpus", "9999"), "core 9999 is not to be used here: choose from"),
         (
             ("nic0", "--cpus", "0", "--policy", "local:mask=1"),

@@ -26,7 +26,7 @@ from steering.attached import FOLDER
 from steering.control import Server
 from steering.errors import OversprayError
 from steering.owner import start_of
-from steering.settings import Attribute, Feature
+from steering.settings import Attribute, Feature, RpsMask
 from steering.waiting import wait_for
 
 N = 640
@@ -201,12 +201,19 @@ def test_policies_and_knobs_are_changed_while_packets_flow(flannel: Lab) -> None
             "roundrobin"
         )
         wire.send_windowed(N, lambda: sink.delivered)
+        assert sink.by_core() == {NIC_CORE: N // 2, WORKER_CORE: N // 2 + N}
         done = answered(flannel, "set", "local=100", "--on", "nic0")
         assert done["policy"] == f"flowcell:cell=1,local=100,mask={1 << WORKER_CORE:x}"
         wire.send_windowed(N, lambda: sink.delivered)
+        stack = f"stack={1 << NIC_CORE:x}"
+        answered(flannel, "swap", f"stage:{stack}", "--on", "nic0")
+        wire.send_windowed(N, lambda: sink.delivered)
+        assert sink.by_core() == {NIC_CORE: N // 2 + 2 * N, WORKER_CORE: N // 2 + N}
+        shown = typed(flannel, "status", "nic0").stdout
+        assert f"workers on cores {WORKER_CORE}, after GRO {NIC_CORE}, process" in shown
         counted = answered(flannel, "detach", "nic0")
-        assert (sink.delivered, counted["delivered"], counted["passed"]) == (3 * N, 3 * N, 0)
-        assert counted["done"] == {str(WORKER_CORE): N // 2 + N}
+        assert (sink.delivered, counted["delivered"], counted["passed"]) == (4 * N, 4 * N, 0)
+        assert counted["done"] == {str(WORKER_CORE): N // 2 + 2 * N}
         assert counted["local"] == {str(NIC_CORE): N // 2 + N}
         assert running.process.wait(timeout=60) == 0
 
@@ -250,23 +257,36 @@ def nic_settings(lab: Lab) -> list[str]:
         return [each.read() for each in SETTINGS]
 
 
-SETTINGS = Feature("nic0", "rx-gro"), Feature("nic0", "rx-gro-list"), Attribute("nic0", "gro_flush_timeout")
+SETTINGS = (
+    Feature("nic0", "rx-gro"),
+    Feature("nic0", "rx-gro-list"),
+    Attribute("nic0", "gro_flush_timeout"),
+    RpsMask("nic0"),
+)
+STACK, OTHER = f"{1 << NIC_CORE:x}", f"{1 << NIC_CORE | 1 << WORKER_CORE:x}"
 
 
-def test_coalescing_is_the_nics_and_is_put_back_as_it_was_found(flannel: Lab) -> None:
+def test_coalescing_and_rps_are_the_nics_and_are_put_back_as_they_were_found(flannel: Lab) -> None:
     with netns.entered(flannel.host_ns):
         SETTINGS[2].write("12345")
+        SETTINGS[3].write(f"{1 << WORKER_CORE:x}")
     before = nic_settings(flannel)
     with attached(flannel, "--policy", "local+gro-list+defer:usecs=50") as running:
         running.await_serving(*macs(flannel))
-        assert nic_settings(flannel) == ["on", "on", "50000"]
+        assert nic_settings(flannel) == ["on", "on", "50000", before[3]]
         assert answered(flannel, "swap", "local+gro", "--on", "nic0")["policy"] == "local+gro"
         assert nic_settings(flannel) == ["on", *before[1:]]
+        for mask in (STACK, OTHER):
+            answered(flannel, "set", f"stack={mask}", "--on", "nic0")
+            assert nic_settings(flannel) == ["on", *before[1:3], mask]
+        [status] = answered(flannel, "status", "nic0")
+        assert status["stack"] == [NIC_CORE, WORKER_CORE]
         done = typed(flannel, "swap", "local+slow", "--on", "nic0")
         assert done.returncode == 2 and "unknown coalescing 'slow'" in done.stderr
         answered(flannel, "swap", "pin", "--on", "nic0")
         assert nic_settings(flannel) == before
-        answered(flannel, "swap", "local+gro-list+defer:usecs=50", "--on", "nic0")
+        answered(flannel, "swap", f"local:stack={STACK}+gro-list+defer:usecs=50", "--on", "nic0")
+        assert nic_settings(flannel) == ["on", "on", "50000", STACK]
         guardian = running.guardian
         running.end(signal.SIGKILL)
     wait_for(lambda: start_of(guardian) is None, "the guardian to be done")

@@ -39,6 +39,8 @@ WHERE = {
     "backlog:cell=64,limit=0": LOCAL,  # never room for a cell
     "backlog:cell=1,limit=8192": REMOTE,  # room always
     "twochoice:cell=1,limit=8192": REMOTE,
+    "stage": REMOTE,
+    "stage:cell=1,limit=0": REMOTE,  # its second choice is the first: there is one
     "flowlet:gap=1000000": REMOTE,
     "elephant:heavy=1,limit=8192": REMOTE,
     "safe:limit=8192": REMOTE,

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
-from ground import NIC_CORE, accounted, attached
+from ground import NIC_CORE, WORKER_CORE, accounted, attached
 
+from bench.bed import Bed
 from bench.lab import Lab
+from bench.lab_plan import WITH_CONTAINERS
 from bench.sink import Sink, Window
 from bench.traffic import Traffic
+from bench.variant import Variant
 from bench.wire import Wire
 from steering import stock
 from steering.datapath import Datapath, Units
@@ -23,6 +26,46 @@ SAFE_CORE = np.dtype([("seen", "<u8"), ("clearing", "<u8", 4), ("moved", "<u8")]
 def _moved(datapath: Datapath) -> int:
     cores = datapath.unit._module.map("policy_cores").get(SAFE_CORE)
     return int(cores["moved"].sum())
+
+
+STAGES = [  # steering, coalescing, the core up to GRO, the core behind it, the device that hands on
+    ("stage:{worker},stack={near}", "", WORKER_CORE, NIC_CORE, "nic0"),
+    ("stage:{worker},stack={far}", "", WORKER_CORE, WORKER_CORE, "nic0"),
+    ("stage:{worker},stack={near},deliver=veth", "", WORKER_CORE, NIC_CORE, "eth0"),
+    ("local:stack={far}", "", NIC_CORE, WORKER_CORE, "nic0"),
+    ("local:stack={far}", "+gro-list", NIC_CORE, WORKER_CORE, "nic0"),
+    ("stage:{worker}", "", WORKER_CORE, WORKER_CORE, ""),
+]
+N = 1024
+
+
+@pytest.mark.needs("RPS")
+@pytest.mark.parametrize("case", WITH_CONTAINERS)
+def test_each_stage_of_a_flow_has_the_core_that_was_asked_for(case: str) -> None:
+    """Handed on is what GRO has made, and to no other core; what is in effect is told."""
+    near, far = (f"{1 << core:x}" for core in (NIC_CORE, WORKER_CORE))
+    texts = [text.format(worker=f"mask={far}", near=near, far=far) + more for text, more, *_ in STAGES]
+    variants = [Variant.parse(f"{case}/{text}") for text in texts]
+    with Bed(variants, Traffic(flows=2), NIC_CORE) as bed:
+        for variant, (_, coalescing, first, last, device) in zip(variants, STAGES, strict=True):
+            with bed.in_effect(variant) as effect:
+                sink, wire, datapath = effect.case.sink, effect.case.wire, effect.datapath
+                assert datapath is not None and bed.unwanted(variant) == []
+                masks = {name: effect.settings[f"{name} rps_cpus"] for name in ("nic0", "vxlan0", "eth0")}
+                assert masks == {
+                    **dict.fromkeys(masks, "0"),
+                    **({device: f"{1 << last:x}"} if device else {}),
+                }
+                sink.begin(1)
+                wire.send_windowed(N, lambda: sink.delivered)  # noqa: B023
+                totals, handed_over = datapath.totals(), datapath.peer_by_core()
+            assert (totals.delivered, totals.drops, totals.passed) == (N, {}, 0)
+            assert (totals.local if first == NIC_CORE else totals.done)[first] == N, variant
+            assert sink.by_core() == {last: N}, variant
+            by_tc = {core: int(count) for core, count in enumerate(handed_over["segments"]) if count}
+            assert by_tc == ({} if device == "eth0" else {last: N}), variant
+            assert handed_over["packets"].sum() <= (N // 2 if coalescing else N)
+            assert sink.order().reordered == 0
 
 
 @pytest.mark.parametrize("coalescing", ["", "gro-list"])

@@ -30,6 +30,7 @@ def test_the_shelf() -> None:
         "pin": Order.STRICT,
         "roundrobin": Order.UNORDERED,
         "safe": Order.STRICT,
+        "stage": Order.CELL,
         "twochoice": Order.CELL,
     }
 
@@ -55,8 +56,16 @@ def test_a_plan_has_every_knob() -> None:
 
 def test_plans_that_differ_in_knobs_share_a_unit() -> None:
     assert read("backlog:limit=64").key == read("backlog:cell=1,deliver=veth").key
+    assert read("local").key == read("local:stack=1").key
     assert read("backlog").key != read("flowcell").key
     assert read("backlog").key != read("backlog:queue=64").key
+
+
+def test_what_follows_gro_is_handed_on_by_the_last_device_that_merges() -> None:
+    mask = f"{1 << NIC_CORE:x}"
+    assert read("pin").rps == read("pin:deliver=veth").rps == {}
+    assert read(f"pin:stack=0x{mask}").rps == {"nic": mask}
+    assert read(f"pin:deliver=veth,stack={mask}").rps == {"veth": mask}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +79,8 @@ def test_plans_that_differ_in_knobs_share_a_unit() -> None:
         ("local:mask=0", "mask=0: write cores as a hexadecimal mask of at least one"),
         ("local:mask=8000000000000000", "core 63 is not to be used here: choose from"),
         ("local:queue=1", "queue=1 is out of range: choose from 64 to 16384 packets"),
+        ("local:stack=0", "stack=0: write cores as a hexadecimal mask of at least one"),
+        ("local:stack=8000000000000000", "core 63 is not to be used here: choose from"),
         ("@nowhere", "no policy in 'nowhere': policy.py is missing"),
     ],
 )

@@ -53,6 +53,47 @@ def test_twochoice_knows_one_worker() -> None:
     assert {*run("twochoice", made).slots.tolist()} == {1}
 
 
+def _waiting(workers: str, at: int) -> Trace:
+    """As many flows as packets; before the first one 7000 came to that worker, and nobody takes anything."""
+    made = trace.make(workers, 5000)
+    made.packets["hash"] = np.random.default_rng(1).integers(0, 1 << 32, 5000)
+    made.steps["worker"], made.steps["others"], made.steps["take"], made.steps["room"] = at, 0, 0, 1 << 16
+    made.steps["others"][0] = 7000
+    return made
+
+
+def test_stage_has_a_second_choice_while_the_first_is_busy() -> None:
+    made = _waiting("three workers", 0)
+    first = run("hash:local=0", made).slots
+    slots = run("stage:cell=1,limit=6999", made).slots
+    assert (slots == first)[first > 1].all() and {*slots.tolist()} == {2, 3}
+    assert 0.4 < np.mean(slots[first == 1] == 2) < 0.6, "any other, whatever the first"
+    assert (run("stage:cell=1,limit=16384", made).slots == first).all()
+
+
+def test_stage_takes_the_second_choice_however_busy_that_is() -> None:
+    made = _waiting("three workers", trace.EVERY)
+    first, slots = run("hash:local=0", made).slots, run("stage:cell=1", made).slots
+    assert (slots != first).all() and {*slots.tolist()} == {1, 2, 3}
+    assert {*run("stage", _waiting("one worker", 0)).slots.tolist()} == {1}, "there is no other"
+
+
+def test_stage_has_the_nics_core_among_its_choices_if_told_so() -> None:
+    """That is never busy: it has no queue."""
+    made = _waiting("three workers", trace.EVERY)
+    first, slots = run("hash:local=1", made).slots, run("stage:cell=1,local=1", made).slots
+    assert not slots[first == 0].any() and (slots != first)[first > 0].all()
+    for slot in (1, 2, 3):
+        assert {*slots[first == slot].tolist()} == {0, 1, 2, 3} - {slot}
+    assert not run("stage", trace.make("no worker", 100)).slots.any()
+
+
+def test_stage_keeps_a_flow_in_order_up_to_what_one_worker_can_take() -> None:
+    made = trace.make("three workers", 20_000)
+    made.steps["worker"], made.steps["others"], made.steps["take"] = trace.EVERY, 0, 512
+    assert [*promise.broken(Order.STRICT, {}, made, run("stage", made))] == []
+
+
 def _changes(made: Trace, replay: Replay) -> list[int]:
     """The pauses before those packets of each flow that go elsewhere than the one before, ns."""
     pauses = []

@@ -52,6 +52,7 @@ def test_without_rps_there_are_no_masks() -> None:
     assert masks("none") == {}
     wanted = check(None, [], 0)
     assert (wanted.masks, wanted.features, wanted.netfilter) == ({}, frozenset(), False)
+    assert check(None, [], 0, rps={"nic": "4"}).masks == {"nic": "4"}, "but those of a policy of ours"
 
 
 def test_netfilter_is_off_unless_said() -> None:

@@ -70,7 +70,9 @@ def test_another_policys_counts_are_not_subtracted() -> None:
     assert between(status(100, 80), now, 1.0)["policy_counts"] == {}
 
 
-@pytest.mark.parametrize(("name", "counts"), [("safe", ["count_moved"]), ("adaptive", ["count_stalls"])])
+@pytest.mark.parametrize(
+    ("name", "counts"), [("safe", ["count_moved"]), ("adaptive", ["count_stalls"]), ("stage", ["count_busy"])]
+)
 def test_the_shelfs_counters_are_found(name: str, counts: list[str]) -> None:
     shape = struct_in((SHELF / name / "policy.h").read_text(), "policy_core")
     assert [each for each in shape.names or () if each.startswith("count_")] == counts

@@ -47,6 +47,7 @@ def test_what_the_doctor_must_find() -> None:
     assert rows <= {check.name for check in doctor._CHECKS}
     assert Variant.parse("local").needs == ("cpumap programs", "tc links")
     assert Variant.parse("local:deliver=veth").needs == ("cpumap programs",)
+    assert Variant.parse("local:stack=1").needs == ("cpumap programs", "tc links", "RPS")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@
  *        goes on behind it (clear.h says what that takes). Of the NIC's core the same is counted here. What is
  *        assumed: the kernel's batches are no longer than 64; a flow comes by one receive queue, and a core serves
  *        one, whose poll ends within a jiffy; delivery is `peer`, for a veth's own NAPI may be put off (deliver=veth:
- *        by the pause alone); nothing behind us moves packets to other cores (RPS on the containers' veth).
+ *        by the pause alone); nothing behind us gives a flow to several cores (RFS may; RPS, and so `stack`, has one
+ *        for each).
  * Good:  many flows that change, where order matters more than an even load.
  * Drowns: a flow that never pauses for a millisecond stays on one core, however heavy, and loses what that one can't
  *         take. A core on which little else happens lets nobody go, for only packets behind a flow tell.
