@@ -26,6 +26,8 @@ _KEPT = 50
 """Lines of what was said last that `overspray status` can still show."""
 _REST_S = 1.0
 """At most, between two looks at a host where something changes all the time."""
+MOST_WATCHING = 64
+"""Each holds a descriptor for as long as it likes, and select(2) takes none beyond 1023."""
 _SELDOM_S, _SHARE = 20.0, 0.005
 """Rules make no event, nor does what is in namespaces that the NIC's has no number for: so it looks again
 after a while, which may take that share of a core. After a quick look it does so when it has rested."""
@@ -136,7 +138,7 @@ class Controller(Closing):
         if request.words.get("ask") == "detach":
             self._ending = request
             return
-        if request.words.get("ask") == "watch":
+        if request.words.get("ask") == "watch" and len(self._watching) < MOST_WATCHING:
             self._watch(request)
             return
         with request:
@@ -144,6 +146,8 @@ class Controller(Closing):
                 request.answer(self._answer(request.words))
             except OversprayError as error:
                 request.refuse(error)
+            except (OSError, TypeError, ValueError) as error:  # nonsense, which must not end what others need
+                request.refuse(BadInput(f"process {getpid()} can't do what is asked: {error}"))
 
     def _watch(self, request: Request) -> None:
         """Watch the packets' order for as long as whoever asks for it is there."""
@@ -164,6 +168,8 @@ class Controller(Closing):
                 return self._swap(Choice.parse(text))
             case {"ask": "set", "knobs": dict(knobs)}:
                 return self._swap(self.attachment.choice.having(knobs))
+            case {"ask": "watch"}:
+                raise OversprayError(f"{MOST_WATCHING} watch already: end an 'overspray top'")
         raise BadInput(f"process {getpid()} does not know what is asked: is it of another version?")
 
     def _swap(self, choice: Choice) -> dict[str, Any]:
