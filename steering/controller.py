@@ -37,9 +37,12 @@ def _foreign(device: str) -> Foreign:
     return Foreign(choose(discover.discover(), device))
 
 
-def _put_right(foreign: Foreign) -> None:
-    attached.put_right()
-    foreign.put_back()
+def put_right_with(foreign: Foreign) -> None:
+    """What a controller leaves that is killed, and the program that it has taken off."""
+    try:
+        attached.put_right()
+    finally:  # nobody else has it: the next command, which tries the rest again, could not
+        foreign.put_back()
 
 
 class Controller(Closing):
@@ -59,7 +62,7 @@ class Controller(Closing):
             foreign = stack.enter_context(_foreign(device)) if how.force else None
             if foreign:
                 # The guardian has it, too, and goes only when it is back.
-                stack.enter_context(guarded(partial(_put_right, foreign), foreign.program))
+                stack.enter_context(guarded(partial(put_right_with, foreign), foreign.program))
                 foreign.take_off()
                 stack.callback(foreign.put_back)
             else:
