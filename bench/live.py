@@ -12,7 +12,7 @@ from bench.losses import Losses, by_stage
 from bench.observer import Observer, Reading, cost
 from bench.received import Counted, Received
 from bench.run import Sample
-from steering import cores, discover, doctor, offloads, policy, stock
+from steering import attached, cores, discover, doctor, offloads, policy, stock
 from steering.attach import Attachment, How
 from steering.choice import Choice
 from steering.chosen import choose, through
@@ -112,6 +112,7 @@ class Live(Closing):
                 each.plan()
         self._device, self._how = device, How(vni, bypass)
         self._attached: Attachment | None = None
+        attached.put_right()  # or the next command would, under our hands
         found = discover.discover()
         self._nic = choose(found, device)
         if self._nic.xdp:
@@ -225,9 +226,9 @@ class Live(Closing):
         return self._attached.datapath.totals() if self._attached else None
 
     def _detach(self) -> None:
-        attached, self._attached = self._attached, None
-        if attached:
-            attached.close()
+        attachment, self._attached = self._attached, None
+        if attachment:
+            attachment.close()
 
 
 def _drops(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, dict[str, int]]:

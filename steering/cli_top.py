@@ -64,10 +64,11 @@ def _looks(device: str, interval: float, count: int) -> Iterator[list[dict[str, 
         def ask() -> dict[int, dict[str, Any]]:
             found = {}
             for each in chosen or attached.holders():
-                with suppress(OversprayError):  # it has ended meanwhile
-                    if each not in watched:
+                if each not in watched:
+                    with suppress(OversprayError):  # others watch already, or it is of an older version
                         watching.enter_context(control.asking(each.pid, {"ask": "watch"}))
                         watched.add(each)
+                with suppress(OversprayError):  # it has ended meanwhile
                     found[each.pid] = control.ask(each.pid, {"ask": "status"})
             return found
 

@@ -72,7 +72,7 @@ class Server(Closing):
     def take(self) -> Request | None:
         """What the one who connected asks; None: nothing that could be understood."""
         connection, _ = self._socket.accept()
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             connection.settimeout(_PATIENCE_S)
             connection.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _MOST)
             words = json.loads(connection.recv(_MOST))

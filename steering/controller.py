@@ -26,6 +26,8 @@ _KEPT = 50
 """Lines of what was said last that `overspray status` can still show."""
 _REST_S = 1.0
 """At most, between two looks at a host where something changes all the time."""
+MOST_WATCHING = 64
+"""Each holds a descriptor for as long as it likes, and select(2) takes none beyond 1023."""
 _SELDOM_S, _SHARE = 20.0, 0.005
 """Rules make no event, nor does what is in namespaces that the NIC's has no number for: so it looks again
 after a while, which may take that share of a core. After a quick look it does so when it has rested."""
@@ -35,9 +37,12 @@ def _foreign(device: str) -> Foreign:
     return Foreign(choose(discover.discover(), device))
 
 
-def _put_right(foreign: Foreign) -> None:
-    attached.put_right()
-    foreign.put_back()
+def put_right_with(foreign: Foreign) -> None:
+    """What a controller leaves that is killed, and the program that it has taken off."""
+    try:
+        attached.put_right()
+    finally:  # nobody else has it: the next command, which tries the rest again, could not
+        foreign.put_back()
 
 
 class Controller(Closing):
@@ -57,7 +62,7 @@ class Controller(Closing):
             foreign = stack.enter_context(_foreign(device)) if how.force else None
             if foreign:
                 # The guardian has it, too, and goes only when it is back.
-                stack.enter_context(guarded(partial(_put_right, foreign), foreign.program))
+                stack.enter_context(guarded(partial(put_right_with, foreign), foreign.program))
                 foreign.take_off()
                 stack.callback(foreign.put_back)
             else:
@@ -136,7 +141,7 @@ class Controller(Closing):
         if request.words.get("ask") == "detach":
             self._ending = request
             return
-        if request.words.get("ask") == "watch":
+        if request.words.get("ask") == "watch" and len(self._watching) < MOST_WATCHING:
             self._watch(request)
             return
         with request:
@@ -144,6 +149,8 @@ class Controller(Closing):
                 request.answer(self._answer(request.words))
             except OversprayError as error:
                 request.refuse(error)
+            except (OSError, TypeError, ValueError) as error:  # nonsense, which must not end what others need
+                request.refuse(BadInput(f"process {getpid()} can't do what is asked: {error}"))
 
     def _watch(self, request: Request) -> None:
         """Watch the packets' order for as long as whoever asks for it is there."""
@@ -164,6 +171,8 @@ class Controller(Closing):
                 return self._swap(Choice.parse(text))
             case {"ask": "set", "knobs": dict(knobs)}:
                 return self._swap(self.attachment.choice.having(knobs))
+            case {"ask": "watch"}:
+                raise OversprayError(f"{MOST_WATCHING} watch already: end an 'overspray top'")
         raise BadInput(f"process {getpid()} does not know what is asked: is it of another version?")
 
     def _swap(self, choice: Choice) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from bench.wire import Wire
 from steering import control, netns, top
 from steering.attached import FOLDER
 from steering.control import Server
-from steering.errors import OversprayError
+from steering.controller import MOST_WATCHING
+from steering.errors import BadInput, OversprayError
 from steering.owner import start_of
 from steering.settings import Attribute, Feature, RpsMask
 from steering.waiting import wait_for
@@ -246,6 +247,34 @@ def test_bad_input_is_one_line_and_leaves_what_is_attached(flannel: Lab) -> None
         assert answered(flannel, "status", "nic0") == before
 
 
+NONSENSE: list[dict[str, Any]] = [
+    {"ask": "swap", "policy": "@/tmp/\0"},
+    {"ask": "swap", "policy": f"@/tmp/{'x' * 300}"},
+    {"ask": "set", "knobs": {"queue": 5}},
+]
+
+
+def test_who_asks_nonsense_or_too_much_ends_nothing(flannel: Lab) -> None:
+    with attached(flannel) as running, ExitStack() as watching:
+        running.await_serving(*macs(flannel))
+        pid = running.process.pid
+        for words in NONSENSE:
+            with pytest.raises(BadInput, match="can't do what is asked"):
+                control.ask(pid, words)
+        for _ in range(MOST_WATCHING):
+            watching.enter_context(control.asking(pid, {"ask": "watch"}))
+        with pytest.raises(OversprayError, match="64 watch already: end an 'overspray top'"):
+            control.ask(pid, {"ask": "watch"})
+        assert answered(flannel, "status", "nic0")[0]["watching"] == MOST_WATCHING
+        [look] = answered(flannel, "top", "nic0", "--interval", "0.1", "--count", "1")
+        assert look["device"] == "nic0"
+        watching.close()
+        wait_for(
+            lambda: answered(flannel, "status", "nic0")[0]["watching"] == 0,
+            "all that watched to be forgotten",
+        )
+
+
 def test_where_nothing_is_attached_it_says_so(flannel: Lab) -> None:
     assert nothing_is_attached(flannel)
     done = typed(flannel, "detach", "nic0")
@@ -322,7 +351,7 @@ def test_where_the_guardian_is_killed_too_the_next_command_does(overlay: Lab) ->
 
 def test_who_says_nothing_or_nonsense_is_hung_up_on() -> None:
     with Server() as server:
-        for words in (b"", b"\xff", b"[1]"):
+        for words in (b"", b"\xff", b"[1]", b"[" * 50_000):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
                 one.connect(str(control.FOLDER / str(os.getpid())))
                 if words:

@@ -6,6 +6,8 @@ Frames come from the kernel of the other host here, and not from the wire, which
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,11 +15,13 @@ from dataclasses import replace
 
 import pytest
 from attaching import attached, macs
+from commands import ROOT
 from pyroute2 import IPRoute
 
 from bench.lab import Lab
 from bench.live import Live
 from steering import bpf, discover, netns, offloads
+from steering.attached import put_right
 from steering.bpf import Kind, Link, Program
 from steering.choice import Choice
 from steering.chosen import choose
@@ -162,6 +166,24 @@ def test_what_is_compared_has_equal_offloads(flannel: Lab) -> None:
         live.put(Choice.parse("none"))
         assert features(flannel) == OFF
     assert features(flannel) == ON
+
+
+KILLED = """
+import os
+from bench.live import Live
+Live("nic0", [])
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_comparison_left_is_put_right_before_the_next_one(flannel: Lab) -> None:
+    with netns.entered(flannel.host_ns):
+        assert subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, check=False).returncode == -9
+        assert features(flannel) == OFF
+        with Live(flannel.plan.nic, []):
+            put_right()  # as any other command
+            assert features(flannel) == OFF
+        assert features(flannel) == ON
 
 
 @pytest.fixture
