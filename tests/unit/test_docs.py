@@ -9,6 +9,7 @@ import pytest
 from bench import report as reports
 from bench import table
 from bench.cli import build
+from steering import policy
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = ROOT / "docs/results/single-flow"
@@ -96,3 +97,36 @@ def test_the_results_page_has_the_saved_comparisons() -> None:
             shown = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] | {found['verdict']}"
             assert f"{shown} | {file.name} |" in text
             assert all("worker" not in row["drops"] for row in found["variants"].values())
+
+
+def test_the_results_page_has_what_decisions_cost() -> None:
+    text = (ROOT / "docs/results.md").read_text()
+    rows = text.partition("<!-- cost -->")[2].partition("<!-- /cost -->")[0].strip().splitlines()[2:]
+    saved = json.loads((ROOT / "docs/results/policies/cost.json").read_text())
+    assert {each["policy"] for each in saved} == set(policy.names())
+    for row, each in zip(rows, saved, strict=True):
+        ns = each["parts"]["policy"]
+        assert row == f"| `{each['policy']}` | {ns['median']:.0f} [{ns['low']:.0f}, {ns['high']:.0f}] |"
+
+
+def test_the_results_page_has_the_shelf() -> None:
+    text = (ROOT / "docs/results.md").read_text()
+    [part] = reports.of([ROOT / "docs/results/policies"]).parts
+    cells = {}
+    for point in part.points:
+        for line in table.as_markdown(point.rows).splitlines():
+            name, *values = (cell.strip(" `") for cell in line.strip("|").split("|"))
+            key = name.removeprefix("flannel/").removesuffix("+gro-list")
+            cells[key, point.label.split()[-1]] = values
+    shown = text.partition("| policy | 0.2 Mpps")[2].partition("\n\n")[0].splitlines()[2:]
+    assert {row.split("`")[1].partition(":")[0] for row in shown} == {"none", "stock-best", *policy.names()}
+    for row in shown:
+        name, light, some, full = (cell.strip(" `") for cell in row.strip("|").split("|"))
+        at = [cells[name, rate] for rate in ("200000", "1400000", "full")]
+        assert light == f"{at[0][5]} µs, {at[0][9].replace(',', '')} ns"
+        assert some == f"{at[1][0]} Mpps, {_percent(at[1][2])}, {at[1][5]} µs"
+        assert full == f"{at[2][0]} Mpps, {_percent(at[2][2])}, {_percent(at[2][3])}"
+
+
+def _percent(text: str) -> str:
+    return text if text == "0" else f"{text} %"
