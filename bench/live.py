@@ -110,7 +110,7 @@ class Live(Closing):
         for each in variants:
             if not is_stock(each):
                 each.plan()
-        self._device, self._how = device, How(vni, bypass)
+        self._device, self._how = device, How(vni, bypass, held=True)
         self._attached: Attachment | None = None
         attached.put_right()  # or the next command would, under our hands
         found = discover.discover()
@@ -125,6 +125,8 @@ class Live(Closing):
             self._counts = {each: stack.enter_context(Counted(each.path)) for each in self._containers}
             self._losses = stack.enter_context(Losses([each.path for each in self._containers]))
             self._observer = stack.enter_context(Observer())
+            # While stock is in effect, too: the offloads are put back under whoever would attach meanwhile.
+            stack.enter_context(attached.held(self._nic))
             # For stock as well: what is compared has equal offloads.
             offloads.put_off(stack.enter_context(Changes()), found, self._nic)
             stack.callback(self._detach)

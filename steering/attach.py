@@ -35,6 +35,8 @@ class How:
     """By generic XDP, which makes an skb first and is slow, but is there on every device."""
     force: bool = False
     """Another's XDP program on the NIC is taken off meanwhile (`steering.controller`)."""
+    held: bool = False
+    """Who attaches holds the NIC already (:func:`steering.attached.held`)."""
 
 
 class Attachment(Closing):
@@ -53,7 +55,8 @@ class Attachment(Closing):
         found = discover.discover()
         self.nic = choose(found, device)
         with ExitStack() as stack:
-            stack.enter_context(attached.held(self.nic))
+            if not how.held:
+                stack.enter_context(attached.held(self.nic))
             if self.nic.xdp:
                 raise BadInput(
                     f"attach to '{device}': it has an XDP program already ({self.nic.xdp}): detach that"

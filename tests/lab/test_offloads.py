@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 from attaching import attached, macs
-from commands import ROOT
+from commands import ROOT, overspray
 from pyroute2 import IPRoute
 
 from bench.lab import Lab
@@ -166,6 +166,13 @@ def test_what_is_compared_has_equal_offloads(flannel: Lab) -> None:
         live.put(Choice.parse("none"))
         assert features(flannel) == OFF
     assert features(flannel) == ON
+
+
+def test_nobody_attaches_beside_a_comparison_which_would_put_the_offloads_back(flannel: Lab) -> None:
+    with netns.entered(flannel.host_ns), Live(flannel.plan.nic, []):
+        done = overspray("attach", flannel.plan.nic)
+        assert done.returncode == 1 and f"process {os.getpid()} is attached to it" in done.stderr
+        assert features(flannel) == OFF
 
 
 KILLED = """
