@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steering.errors import BadInput
+from steering.errors import BadInput, OversprayError
 
 _Device = Annotated[
     str,
@@ -35,11 +35,17 @@ def status(
     from steering.status import status_text
 
     attached.put_right()
-    there = [attached.choose(device)] if device else attached.holders()
-    found = [control.ask(each.pid, {"ask": "status"}) for each in there]
+    there, found = [attached.choose(device)] if device else attached.holders(), []
+    for holder in there:
+        try:
+            found.append(control.ask(holder.pid, {"ask": "status"}))
+        except OversprayError as error:
+            if device:
+                raise
+            typer.echo(f"{holder}: {error}", err=True)  # and the others are shown
     if as_json:
         print(json.dumps(found, indent=2))
-    elif not found:
+    elif not there:
         print("nothing is attached: type 'overspray attach DEVICE'")
     for each in [] if as_json else found:
         print("\n".join(status_text(each)))

@@ -111,6 +111,11 @@ def asking(pid: int, words: Mapping[str, Any], seconds: float = 60) -> Iterator[
             one.connect(str(_path(pid)))
             one.send(json.dumps(words).encode())
             data = one.recv(_MOST)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise OversprayError(
+                f"process {pid} takes no orders: it has just ended, or is an 'overspray ab --on', which ends"
+                " by itself"
+            ) from None
         except OSError as error:
             reason = "it takes too long" if isinstance(error, TimeoutError) else error.strerror
             raise OversprayError(f"ask process {pid}: {reason}: type 'overspray status'") from None

@@ -359,5 +359,5 @@ def test_who_says_nothing_or_nonsense_is_hung_up_on() -> None:
                 else:
                     one.close()
                 assert server.take() is None
-    with pytest.raises(OversprayError, match="type 'overspray status'"):
+    with pytest.raises(OversprayError, match=f"process {os.getpid()} takes no orders"):
         control.ask(os.getpid(), {"ask": "status"})

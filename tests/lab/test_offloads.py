@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 from attaching import attached, macs
-from commands import ROOT, overspray
+from commands import ROOT, here, overspray
 from pyroute2 import IPRoute
 
 from bench.lab import Lab
@@ -172,6 +172,10 @@ def test_nobody_attaches_beside_a_comparison_which_would_put_the_offloads_back(f
     with netns.entered(flannel.host_ns), Live(flannel.plan.nic, []):
         done = overspray("attach", flannel.plan.nic)
         assert done.returncode == 1 and f"process {os.getpid()} is attached to it" in done.stderr
+        done = here("status")
+        assert done.returncode == 0 and "takes no orders: it has just ended, or is" in done.stderr
+        done = here("status", flannel.plan.nic)
+        assert done.returncode == 1 and "takes no orders" in done.stderr
         assert features(flannel) == OFF
 
 
