@@ -43,7 +43,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     # Of the many commands that are started, each would translate all modules anew.
-    for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "BCC_KERNEL_SOURCE", "PYTHONDONTWRITEBYTECODE"):
+    for name in (
+        "FORCE_COLOR",
+        "GITHUB_ACTIONS",
+        "BCC_KERNEL_SOURCE",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONUNBUFFERED",
+    ):
         os.environ.pop(name, None)
     os.environ.update(NO_COLOR="1", COLUMNS="120")
 
