@@ -100,7 +100,11 @@ def test_one_that_ends_says_why(flannel: Lab) -> None:
 
 def test_it_may_print_without_bound(flannel: Lab) -> None:
     """The end of it is kept, by a pipe: a file would grow."""
-    prints = "import os, sys; print('x' * 9_000_000, flush=True); sys.exit(f'into {os.readlink(\"/proc/self/fd/1\")}')"
+    prints = """
+import os, sys
+print("x" * 9_000_000, flush=True)
+sys.exit("into " + os.readlink("/proc/self/fd/1"))
+"""
     with pytest.raises(OversprayError, match=r"the application '.*' ended: into pipe:"):
         Sink(flannel, EVERY, python(prints))
 
