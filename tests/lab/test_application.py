@@ -105,7 +105,7 @@ import os, sys
 print("x" * 9_000_000, flush=True)
 sys.exit("into " + os.readlink("/proc/self/fd/1"))
 """
-    with pytest.raises(OversprayError, match=r"the application '.*' ended: into pipe:"):
+    with pytest.raises(OversprayError, match=r"(?s)the application '.*' ended: into pipe:"):
         Sink(flannel, EVERY, python(prints))
 
 
