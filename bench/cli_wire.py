@@ -40,7 +40,7 @@ def bench(
     import json
 
     from bench import frame
-    from bench.lab import several
+    from bench.lab import lab
     from bench.lab_plan import Plan
     from bench.wire import NEEDS
     from bench.wire_rate import measure, summary
@@ -53,8 +53,8 @@ def bench(
     doctor.require(*NEEDS, *["IPv6"] * (6 in (ip, outer_ip)))
     core = cores.usable()[0] if core is None else core
     done = []
-    with several([plan]) as labs:
-        for each in measure(labs[case], traffic, core, frames, rounds):
+    with lab(case, inner=ip, outer=outer_ip) as up:
+        for each in measure(up, traffic, core, frames, rounds):
             done.append(each)
             typer.echo(f"round {len(done)}/{rounds}: {each.rate / 1e6:.2f} Mpps", err=True)
     rate = summary(done)

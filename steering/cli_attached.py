@@ -29,7 +29,7 @@ def status(
 ) -> None:
     """Show what is attached: to what, with which policy, and what each core has had.
 
-    Puts right what a killed process may have left.
+    Puts right what a killed process may have left. Exit code 1 where one that is attached does not answer.
     """
     from steering import attached, control
     from steering.status import status_text
@@ -49,6 +49,8 @@ def status(
         print("nothing is attached: type 'overspray attach DEVICE'")
     for each in [] if as_json else found:
         print("\n".join(status_text(each)))
+    if len(found) < len(there):
+        raise typer.Exit(1)
 
 
 def swap(

@@ -31,6 +31,10 @@ os.environ["OVERSPRAY_LOCK"] = f"/run/overspray/test-{os.getpid()}.lock"
 
 
 PR_SET_PDEATHSIG = 1
+_NOT_INHERITED = (
+    *("FORCE_COLOR", "GITHUB_ACTIONS", "BCC_KERNEL_SOURCE", "PYTHONUNBUFFERED"),
+    "PYTHONDONTWRITEBYTECODE",  # each of the many commands that are started would translate all modules anew
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,14 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    # Of the many commands that are started, each would translate all modules anew.
-    for name in (
-        "FORCE_COLOR",
-        "GITHUB_ACTIONS",
-        "BCC_KERNEL_SOURCE",
-        "PYTHONDONTWRITEBYTECODE",
-        "PYTHONUNBUFFERED",
-    ):
+    for name in _NOT_INHERITED:
         os.environ.pop(name, None)
     os.environ.update(NO_COLOR="1", COLUMNS="120")
 
